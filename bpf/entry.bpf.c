@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+/*
+ * Entry: the program that is attached to a port. Counts, parses once for all
+ * stages, lets link control pass by the chain, and enters the chain.
+ */
+#include "evnf/parser.bpf.h"
+
+EVNF_LICENSE;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, EVNF_MAX_PORTS);
+	__type(key, __u32);
+	__type(value, struct evnf_port_config);
+} evnf_port_configs SEC(".maps");
+
+static __always_inline void begin(evnf_ctx *ctx, struct evnf_packet *pkt)
+{
+	__u32 port = evnf_config.port;
+	struct evnf_port_counters *counters = bpf_map_lookup_elem(&evnf_ports, &port);
+
+	pkt->port = port;
+	pkt->frame_length = evnf_frame_length(ctx);
+	pkt->now = bpf_jiffies64();
+	pkt->visited = 0;
+	if (counters) {
+		counters->packets++;
+		counters->bytes += pkt->frame_length;
+	}
+	evnf_visit(pkt);
+}
+
+/* In promiscuous mode or behind a flooding switch, frames for other stations arrive too. */
+static __always_inline bool is_for_other_host(evnf_ctx *ctx)
+{
+	struct ethhdr *eth = evnf_header(ctx, 0, sizeof(*eth));
+	__u32 port = evnf_config.port;
+	struct evnf_port_config *config = bpf_map_lookup_elem(&evnf_port_configs, &port);
+	__u32 own_high, high;
+	__u16 own_low, low;
+
+	if (!eth || !config || (eth->h_dest[0] & 1))
+		return false;
+	__builtin_memcpy(&own_high, config->mac, 4);
+	__builtin_memcpy(&own_low, config->mac + 4, 2);
+	__builtin_memcpy(&high, eth->h_dest, 4);
+	__builtin_memcpy(&low, eth->h_dest + 4, 2);
+	return (own_high | own_low) && (own_high != high || own_low != low);
+}
+
+/* On a wire, what the chain does not judge belongs to the other end and not to this host. */
+static __always_inline int pass_by(evnf_ctx *ctx, struct evnf_packet *pkt, enum evnf_reason reason)
+{
+	if (!evnf_config.wire)
+		return evnf_finish(ctx, pkt, evnf_kernel(reason));
+	bpf_tail_call(ctx, &evnf_chain, evnf_config.last_slot);
+	return evnf_missed(ctx, pkt);
+}
+
+SEC(EVNF_SECTION) int evnf_entry(evnf_ctx *ctx)
+{
+	struct evnf_packet *pkt = evnf_current_packet();
+	int decision;
+
+	if (!pkt)
+		return EVNF_HOOK_DROP;
+	begin(ctx, pkt);
+	decision = evnf_parse(ctx, pkt);
+	if (decision == evnf_kernel(EVNF_REASON_NOT_IP))
+		return pass_by(ctx, pkt, EVNF_REASON_NOT_IP);
+	if (decision == EVNF_NEXT && evnf_is_control(pkt))
+		return pass_by(ctx, pkt, EVNF_REASON_CONTROL);
+	if (decision == EVNF_NEXT && !evnf_config.wire && is_for_other_host(ctx))
+		decision = evnf_kernel(EVNF_REASON_OTHER_HOST);
+	return evnf_finish(ctx, pkt, decision);
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT
+/// The plugin SDK: everything that a network function and the daemon know of each other.
+///
+/// A plugin is a shared object that exports one `evnf_plugin` descriptor (EVNF_PLUGIN below). The
+/// daemon checks its ABI number before any code of the plugin runs, then calls, all on the
+/// daemon's one control thread and in this order:
+///
+///     create(Host&)  ->  stage(config)  [-> Staged::open() per chain  -> Staged::fill()]
+///                    ->  Staged::commit()  ->  start()
+///                    ->  any mix of query(), explain(), ring consumers, stage() … commit()
+///                    ->  stop()  ->  destructor
+///
+/// `--check` calls create() and stage() only. Exceptions may leave every function that is not
+/// noexcept: the daemon names the plugin, refuses what it was doing, and goes on as before.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/json/value.hpp>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <evnf/bpf.hpp>
+#include <evnf/config.hpp>
+#include <evnf/packet_shared.h>
+
+namespace spdlog {
+class logger;
+}
+
+namespace evnf {
+
+/// Changes whenever a type of this header changes its layout or meaning.
+inline constexpr std::uint32_t kPluginAbi = 1;
+
+/// What becomes of a packet when a stage's program is missing (a fault, never a mode of work).
+enum class OnError { drop, skip };
+
+/// The ports of the configuration being staged, for plugins whose settings name ports.
+class Ports {
+public:
+    /// Index of the port, as in evnf_packet.port; the same in every generation. -1: no such port.
+    virtual int index(std::string_view name) const = 0;
+    /// Name of the port with that index; empty when there is none.
+    virtual std::string_view name(int index) const = 0;
+
+protected:
+    ~Ports() = default;
+};
+
+/// One record of a ring: `data` is the daemon's and valid during the call only.
+using RingConsumer = std::function<void(std::span<const std::byte> data)>;
+
+/// Where a ring's consumer runs.
+enum class RingThread {
+    loop,   ///< on Host::executor()'s thread; must not block
+    worker, ///< on a thread of its own, for heavy work; in --replay on the caller's thread
+};
+
+/// What the daemon lends to a plugin. Outlives it; all members are for the control thread unless
+/// they say otherwise.
+class Host {
+public:
+    /// The plugin's key in `plugins:`.
+    virtual const std::string& instance() const = 0;
+    /// The control loop: one thread, so handlers posted here never race.
+    virtual boost::asio::any_io_executor executor() = 0;
+    /// Thread-safe; lines name the instance.
+    virtual spdlog::logger& log() = 0;
+    /// The fast path's clock now (evnf_packet.now). Thread-safe.
+    virtual std::uint64_t jiffies() const = 0;
+    /// Jiffies per second. Thread-safe.
+    virtual unsigned jiffies_per_second() const = 0;
+    /// Reads the ring buffer map `name` (state, declared with LIBBPF_PIN_BY_NAME) from the first
+    /// commit until stop(), through every reload. Call it once per ring, in the constructor.
+    virtual void consume(std::string name, RingThread thread, RingConsumer consumer) = 0;
+
+protected:
+    ~Host() = default;
+};
+
+/// One opened copy of the plugin's BPF object. It must hold exactly one XDP program.
+class FastPath {
+public:
+    virtual ~FastPath() = default;
+    /// Owned by this object; the daemon sets .rodata.evnf, reuses maps and loads it.
+    virtual bpf_object* object() noexcept = 0;
+};
+
+/// A FastPath over a bpftool skeleton: `auto f = std::make_unique<SkeletonFastPath<fw_bpf>>();`
+/// then set `f->skeleton().rodata->…` and map sizes, and return it from Staged::open().
+template <class Skeleton>
+class SkeletonFastPath final : public FastPath {
+public:
+    SkeletonFastPath() : skeleton_{Skeleton::open()}
+    {
+        if (!skeleton_) throw_errno(errno, "cannot open the BPF object");
+    }
+    ~SkeletonFastPath() override { Skeleton::destroy(skeleton_); }
+    SkeletonFastPath(const SkeletonFastPath&) = delete;
+    SkeletonFastPath& operator=(const SkeletonFastPath&) = delete;
+
+    Skeleton& skeleton() noexcept { return *skeleton_; }
+    bpf_object* object() noexcept override { return skeleton_->obj; }
+
+private:
+    Skeleton* skeleton_;
+};
+
+/// The plugin's maps of one generation, by name. File descriptors stay the daemon's.
+class Maps {
+public:
+    virtual ~Maps() = default;
+    /// Throws std::out_of_range, naming the map, when there is none.
+    virtual MapRef get(const std::string& name) const = 0;
+};
+
+/// A configuration that was accepted but is not live. Destroyed without commit(): abandoned,
+/// and nothing live has changed.
+class Staged {
+public:
+    virtual ~Staged() = default;
+    /// A fresh copy of the BPF object, opened, with read-only data and map sizes set, not loaded.
+    /// Called once for each distinct chain that the plugin is in.
+    virtual std::unique_ptr<FastPath> open() = 0;
+    /// Fills the maps of the new generation; no packet can reach it yet. State maps are live:
+    /// only what no live packet uses may be written there.
+    virtual void fill(const Maps& maps) { (void)maps; }
+    /// The new generation carries traffic. `maps` stays valid until the next commit() or stop().
+    virtual void commit(std::shared_ptr<const Maps> maps) noexcept = 0;
+};
+
+class Plugin {
+public:
+    virtual ~Plugin() = default;
+    /// Validates `config` (the instance's own map without the daemon's keys `module` and
+    /// `on_error`; may be absent) and builds the new state beside the old, without touching the
+    /// system. Reports every problem to config.problems(); the result is dropped if there was one.
+    [[nodiscard]] virtual std::unique_ptr<Staged> stage(const Node& config, const Ports& ports) = 0;
+    /// After the first commit.
+    virtual void start() {}
+    /// Answers `evnfctl INSTANCE VERB ARGS…`. Throws UnknownVerb for what it does not know.
+    virtual boost::json::value query(std::string_view verb, const std::vector<std::string>& args) = 0;
+    /// --replay: what this plugin's stage made of the packet, from the remark that it left
+    /// (evnf_note); an object.
+    virtual boost::json::value explain(const evnf_packet& packet, std::uint64_t note)
+    {
+        (void)packet, (void)note;
+        return boost::json::object{};
+    }
+    /// Cancels all asynchronous work. Ring consumers have stopped already.
+    virtual void stop() noexcept {}
+};
+
+/// Thrown by Plugin::query; `verbs` is what the plugin answers, for the message.
+struct UnknownVerb {
+    std::vector<std::string> verbs;
+};
+
+/// The one symbol of a plugin. Plain data: it is read before any code of the plugin runs.
+struct PluginDescriptor {
+    std::uint32_t abi;         ///< kPluginAbi at the plugin's build
+    std::uint32_t layout;      ///< of its state maps; state of another layout is not reused
+    const char* name;          ///< of the module
+    const char* summary;       ///< the verb that --replay's summary shows, or null
+    OnError on_error;          ///< the default of `on_error`
+    std::unique_ptr<Plugin> (*create)(Host&);
+};
+
+} // namespace evnf
+
+/// Declares the plugin's descriptor; the last line of its .cpp.
+#define EVNF_PLUGIN(NAME, TYPE, LAYOUT, SUMMARY, ON_ERROR)                                             \
+    extern "C" {                                                                                       \
+    extern const evnf::PluginDescriptor evnf_plugin __attribute__((visibility("default")));            \
+    const evnf::PluginDescriptor evnf_plugin{                                                          \
+        evnf::kPluginAbi, LAYOUT, NAME, SUMMARY, ON_ERROR,                                             \
+        [](evnf::Host& host) -> std::unique_ptr<evnf::Plugin> { return std::make_unique<TYPE>(host); }}; \
+    }

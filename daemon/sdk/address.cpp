@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+#include <evnf/address.hpp>
+
+#include <boost/asio/ip/address.hpp>
+#include <charconv>
+#include <cstring>
+
+namespace evnf {
+
+namespace asio_ip = boost::asio::ip;
+
+std::optional<Address> Address::parse(std::string_view text)
+{
+    boost::system::error_code error;
+    const auto parsed = asio_ip::make_address(std::string{text}, error);
+    if (error || (parsed.is_v6() && parsed.to_v6().scope_id() != 0)) return std::nullopt;
+    const auto bytes =
+        (parsed.is_v4() ? asio_ip::make_address_v6(asio_ip::v4_mapped, parsed.to_v4()) : parsed.to_v6()).to_bytes();
+    Address address;
+    std::memcpy(address.raw.bytes, bytes.data(), bytes.size());
+    return address;
+}
+
+bool Address::is_v4() const noexcept
+{
+    static constexpr unsigned char mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    return std::memcmp(raw.bytes, mapped, sizeof mapped) == 0;
+}
+
+std::string Address::text() const
+{
+    asio_ip::address_v6::bytes_type bytes;
+    std::memcpy(bytes.data(), raw.bytes, bytes.size());
+    const asio_ip::address_v6 v6{bytes};
+    return is_v4() ? asio_ip::make_address_v4(asio_ip::v4_mapped, v6).to_string() : v6.to_string();
+}
+
+bool Address::operator==(const Address& other) const noexcept
+{
+    return std::memcmp(raw.bytes, other.raw.bytes, sizeof raw.bytes) == 0;
+}
+
+std::strong_ordering Address::operator<=>(const Address& other) const noexcept
+{
+    return std::memcmp(raw.bytes, other.raw.bytes, sizeof raw.bytes) <=> 0;
+}
+
+namespace {
+
+Address masked(Address address, unsigned length)
+{
+    for (unsigned bit = length; bit < 128; ++bit)
+        address.raw.bytes[bit / 8] &= static_cast<unsigned char>(~(0x80u >> bit % 8));
+    return address;
+}
+
+} // namespace
+
+std::optional<Prefix> Prefix::parse(std::string_view text, std::string& error)
+{
+    const auto slash = text.find('/');
+    const auto address = Address::parse(text.substr(0, slash));
+    if (!address) {
+        error = "is no IPv4 or IPv6 address or prefix";
+        return std::nullopt;
+    }
+    const unsigned bits = address->is_v4() ? 32 : 128;
+    unsigned length = bits;
+    if (slash != std::string_view::npos) {
+        const auto digits = text.substr(slash + 1);
+        const auto [end, failed] = std::from_chars(digits.begin(), digits.end(), length);
+        if (failed != std::errc{} || end != digits.end() || length > bits) {
+            error = "has no prefix length from 0 to " + std::to_string(bits) + " after the slash";
+            return std::nullopt;
+        }
+    }
+    Prefix prefix{*address, static_cast<std::uint8_t>(128 - bits + length)};
+    const Prefix network{masked(*address, prefix.length), prefix.length};
+    if (network != prefix) {
+        error = "has host bits set; the network is " + network.text();
+        return std::nullopt;
+    }
+    return prefix;
+}
+
+bool Prefix::contains(const Address& other) const noexcept
+{
+    return masked(other, length) == address;
+}
+
+bool Prefix::contains(const Prefix& other) const noexcept
+{
+    return other.length >= length && contains(other.address);
+}
+
+std::string Prefix::text() const
+{
+    const unsigned bits = is_v4() ? length - 96u : length;
+    return address.text() + "/" + std::to_string(bits);
+}
+
+} // namespace evnf
