@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT
+/// evnfctl: asks a running evnfd, and prints its answer for people or as JSON.
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/json.hpp>
+#include <boost/program_options.hpp>
+#include <cerrno>
+#include <filesystem>
+#include <iostream>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "client.hpp"
+#include "table.hpp"
+
+namespace {
+
+namespace json = boost::json;
+namespace options = boost::program_options;
+
+constexpr std::string_view kUsage = R"(usage: evnfctl [OPTIONS] COMMAND
+
+  status                 state of the daemon, its ports and plugins
+  stats                  counters of ports, drops and faults
+  reload                 applies the configuration file, whole or not at all
+  detach                 takes the programs off every port and removes all state
+  check FILE             validates a configuration file; needs no daemon
+  INSTANCE VERB [ARG…]   asks a plugin: fw rules, dpi flows, dpi apps, lb backends, lb connections
+
+)";
+
+enum ExitStatus { kDone = 0, kRefused = 1, kNoDaemonOrUsage = 2 };
+
+struct UsageError : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+struct Arguments {
+    std::string socket;
+    bool json = false;
+    std::vector<std::string> words;
+};
+
+template <std::size_t N>
+bool among(const std::array<std::string_view, N>& names, const std::string& name)
+{
+    return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+/// Becomes `evnfd --check -c FILE`: the evnfd beside this program, else the one in PATH.
+[[noreturn]] void check(const std::string& file)
+{
+    const auto beside = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "evnfd";
+    const std::array<const char*, 5> arguments{"evnfd", "--check", "-c", file.c_str(), nullptr};
+    const auto argv = const_cast<char* const*>(arguments.data());
+    execv(beside.c_str(), argv);
+    execvp("evnfd", argv);
+    throw std::system_error{errno, std::generic_category(), fmt::format("cannot run {}", beside.string())};
+}
+
+/// What to send for the words of the command line: the command, and its arguments.
+std::pair<std::string, std::vector<std::string>> command_of(const std::vector<std::string>& words)
+{
+    constexpr std::array<std::string_view, 4> simple{"status", "stats", "reload", "detach"};
+    constexpr std::array<std::string_view, 3> later{"doctor", "trace", "top"};
+    if (words.empty()) throw UsageError{"no command; see evnfctl --help"};
+    const std::string& first = words.front();
+    if (among(later, first)) throw UsageError{fmt::format("not supported by this version: {}", first)};
+    if (among(simple, first)) {
+        if (words.size() > 1) throw UsageError{fmt::format("{} takes no arguments", first)};
+        return {first, {}};
+    }
+    if (words.size() < 2) throw UsageError{fmt::format("unknown command: {}; see evnfctl --help", first)};
+    return {first + ' ' + words[1], {words.begin() + 2, words.end()}};
+}
+
+void print(const std::string& command, json::value result, bool as_json)
+{
+    if (as_json) {
+        std::cout << json::serialize(result) << '\n';
+        return;
+    }
+    std::cout << evnf::ctl::to_text(result);
+    if (const json::array* rows = result.if_array(); rows && rows->empty())
+        std::cout << fmt::format("no {}\n", command.substr(command.find(' ') + 1));
+}
+
+Arguments parse(int argc, char** argv)
+{
+    Arguments arguments;
+    options::options_description visible{"options"}, all;
+    // clang-format off
+    visible.add_options()
+        ("socket,s", options::value(&arguments.socket)->default_value("/run/evnf/evnfd.sock")->value_name("PATH"),
+         "control socket of the daemon")
+        ("json", options::bool_switch(&arguments.json), "print the answer as one line of JSON")
+        ("help,h", "print this text")
+        ("version", "print the version");
+    // clang-format on
+    all.add(visible).add_options()("words", options::value(&arguments.words));
+    options::positional_options_description positional;
+    positional.add("words", -1);
+    options::variables_map given;
+    options::store(options::command_line_parser(argc, argv).options(all).positional(positional).run(), given);
+    options::notify(given);
+    if (given.count("help")) {
+        std::cout << kUsage << visible;
+        std::exit(kDone);
+    }
+    if (given.count("version")) {
+        std::cout << "evnfctl " EVNF_VERSION "\n";
+        std::exit(kDone);
+    }
+    return arguments;
+}
+
+void run(const Arguments& arguments)
+{
+    const std::vector<std::string>& words = arguments.words;
+    if (!words.empty() && words.front() == "check") {
+        if (words.size() != 2) throw UsageError{"check takes one file"};
+        check(words[1]);
+    }
+    const auto [command, args] = command_of(words);
+    print(command, evnf::ctl::request(arguments.socket, command, args), arguments.json);
+}
+
+} // namespace
+
+int main(int argc, char** argv)
+try {
+    run(parse(argc, argv));
+    return kDone;
+} catch (const evnf::ctl::Refused& refused) {
+    std::cerr << "evnfctl: " << refused.what() << '\n';
+    return kRefused;
+} catch (const std::exception& error) {
+    std::cerr << "evnfctl: " << error.what() << '\n';
+    return kNoDaemonOrUsage;
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT
+/// JSON for people: whatever the daemon or a plugin answers, as aligned text.
+#pragma once
+
+#include <boost/json/value.hpp>
+#include <cstddef>
+#include <string>
+
+namespace evnf::ctl {
+
+inline constexpr std::size_t kTextWidth = 100;
+
+/// An array of objects becomes a table whose columns are the keys in the order they first appear.
+/// An object becomes "key  value" lines, and a titled table for each array of objects in it.
+/// Text columns are cut with … until a table fits `width`. Control characters become '?': some
+/// texts come from packets, and a terminal must not obey them.
+std::string to_text(const boost::json::value& value, std::size_t width = kTextWidth);
+
+} // namespace evnf::ctl
