@@ -49,7 +49,7 @@ template <class Names>
 std::string nearest(std::string_view word, const Names& names)
 {
     std::string_view best;
-    std::size_t least = std::max<std::size_t>(word.size() / 2, 2);
+    std::size_t least = word.size() / 3 + 2; // two letters exchanged are two edits
     for (std::string_view name : names)
         if (const auto edits = distance(word, name); edits < least) best = name, least = edits;
     return best.empty() ? "" : fmt::format(" (did you mean '{}'?)", best);
