@@ -55,6 +55,14 @@ void MapRef::update_bytes(const void* key, const void* value, std::uint64_t flag
         throw_errno(-error, fmt::format("cannot update map {}", name_));
 }
 
+void MapRef::update_batch_bytes(const void* keys, const void* values, std::size_t count) const
+{
+    if (count == 0) return;
+    __u32 done = static_cast<__u32>(count);
+    if (const int error = bpf_map_update_batch(fd_, keys, values, &done, nullptr))
+        throw_errno(-error, fmt::format("cannot update map {} after {} of {} elements", name_, done, count));
+}
+
 bool MapRef::erase_bytes(const void* key) const
 {
     const int error = bpf_map_delete_elem(fd_, key);

@@ -94,6 +94,14 @@ public:
         update_bytes(&key, values.data(), BPF_ANY);
     }
 
+    /// Sets many elements at once; as many keys as values.
+    template <class Key, class Value>
+    void update_batch(const std::vector<Key>& keys, const std::vector<Value>& values) const
+    {
+        check<Key, Value>();
+        update_batch_bytes(keys.data(), values.data(), keys.size());
+    }
+
     /// False where the key was absent.
     template <class Key>
     bool erase(const Key& key) const
@@ -124,6 +132,7 @@ private:
     }
     bool lookup(const void* key, void* value) const;
     void update_bytes(const void* key, const void* value, std::uint64_t flags) const;
+    void update_batch_bytes(const void* keys, const void* values, std::size_t count) const;
     bool erase_bytes(const void* key) const;
 
     class Batch; // buffers of one for_each
