@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+#include "addresses.hpp"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+namespace evnf::fw {
+
+namespace {
+
+std::string_view trimmed(std::string_view text)
+{
+    constexpr std::string_view blanks = " \t\r";
+    const auto begin = text.find_first_not_of(blanks);
+    if (begin == std::string_view::npos) return {};
+    return text.substr(begin, text.find_last_not_of(blanks) - begin + 1);
+}
+
+/// One prefix a line; blank lines and what follows a '#' do not count.
+std::vector<Prefix> read_file(const Node& node)
+{
+    const auto path = std::filesystem::path{node.problems().file()}.parent_path() / node.string();
+    std::ifstream file{path};
+    std::vector<Prefix> prefixes;
+    std::string line, why;
+    for (int number = 1; std::getline(file, line); ++number) {
+        const auto text = trimmed(std::string_view{line}.substr(0, line.find('#')));
+        if (text.empty()) continue;
+        if (const auto prefix = Prefix::parse(text, why))
+            prefixes.push_back(*prefix);
+        else
+            node.error(fmt::format("{}:{}: '{}' {}", path.string(), number, text, why));
+    }
+    if (!file.eof()) node.error(fmt::format("cannot read {}: {}", path.string(), std::strerror(errno)));
+    return prefixes;
+}
+
+std::vector<Prefix> read_set(const Node& node)
+{
+    std::vector<Prefix> prefixes;
+    if (node.is_map()) {
+        Map map{node};
+        if (const auto file = map.required("file"); file.present()) prefixes = read_file(file);
+        map.done();
+        return prefixes;
+    }
+    if (!node.present()) node.error("must be a list of prefixes or {file: PATH}");
+    for (const auto& element : node.list()) prefixes.push_back(element.prefix());
+    return prefixes;
+}
+
+/// Adds what one text of the list means; `text` is without its "!".
+void add(Addresses& addresses, std::string_view text, const Node& node, const Sets& sets)
+{
+    if (text.starts_with('$')) {
+        const auto set = sets.find(text.substr(1));
+        if (set == sets.end())
+            node.error(fmt::format("there is no '{}' in sets", text.substr(1)));
+        else
+            addresses.prefixes.insert(addresses.prefixes.end(), set->second.begin(), set->second.end());
+        return;
+    }
+    std::string why;
+    if (const auto prefix = Prefix::parse(text, why))
+        addresses.prefixes.push_back(*prefix);
+    else
+        node.error(fmt::format("'{}' {}", text, why));
+}
+
+} // namespace
+
+Sets read_sets(const Node& node)
+{
+    Sets sets;
+    Map map{node};
+    for (const auto& [name, value] : map.entries()) sets[name] = read_set(value);
+    return sets;
+}
+
+Addresses read_addresses(const Node& node, const Sets& sets)
+{
+    Addresses addresses;
+    const auto elements = node.list();
+    if (elements.empty()) node.error("must not be an empty list");
+    for (std::size_t i = 0; i < elements.size(); ++i) {
+        const auto text = elements[i].string();
+        if (text.empty()) continue;
+        const bool negated = text.starts_with('!');
+        if (i == 0) addresses.negated = negated;
+        if (negated != addresses.negated)
+            elements[i].error("'!' must stand before every element of the list or before none");
+        add(addresses, std::string_view{text}.substr(negated ? 1 : 0), elements[i], sets);
+    }
+    return addresses;
+}
+
+} // namespace evnf::fw

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT
+/// fw as the daemon sees it: settings become tables, counters become answers.
+#include <boost/json.hpp>
+#include <spdlog/spdlog.h>
+
+#include <evnf/plugin.hpp>
+#include <evnf/slots.hpp>
+
+#include <numeric>
+#include <optional>
+
+#include "compiler.hpp"
+#include "fw_bpf.skel.h"
+#include "rules.hpp"
+
+namespace evnf::fw {
+
+namespace {
+
+static_assert(sizeof(fw_rule_name) == sizeof(SlotName));
+
+/// Raise it when the meaning of fw_counters or fw_rule_names changes.
+constexpr std::uint32_t kLayout = 1;
+
+/// The tables that are arrays, by the field that they are about.
+constexpr std::pair<fw_field, const char*> kArrays[] = {
+    {FW_SPORT, "fw_sport"},         {FW_DPORT, "fw_dport"}, {FW_PROTOCOL, "fw_protocol"}, {FW_ICMP, "fw_icmp"},
+    {FW_TCP_FLAGS, "fw_tcp_flags"}, {FW_VLAN, "fw_vlan"},   {FW_IN_PORT, "fw_in_port"},
+};
+
+/// A rule, or the default, as `fw rules` lists it.
+struct Listed {
+    std::string name;
+    std::string_view action;
+    std::uint32_t slot = FW_DEFAULT_SLOT;
+};
+
+/// What is live: what the counters mean.
+struct Live {
+    std::shared_ptr<const Maps> maps;
+    std::vector<Listed> rules; ///< in order, the default last
+};
+
+std::vector<std::string> names_of(const std::vector<Rule>& rules)
+{
+    std::vector<std::string> names;
+    for (const auto& rule : rules) names.push_back(rule.name);
+    return names;
+}
+
+class FwStaged final : public Staged {
+public:
+    FwStaged(Policy policy, Live& live, spdlog::logger& log)
+        : policy_{std::move(policy)}, tables_{compile(policy_.rules)}, live_{live}, log_{log}
+    {
+    }
+
+    std::unique_ptr<FastPath> open() override
+    {
+        auto fast_path = std::make_unique<SkeletonFastPath<fw_bpf>>();
+        fast_path->skeleton().rodata->fw_config = tables_.config;
+        for (const auto& [field, name] : kArrays) resize(*fast_path, name, tables_.rows[field].size());
+        resize(*fast_path, "fw_src", tables_.src.keys.size());
+        resize(*fast_path, "fw_dst", tables_.dst.keys.size());
+        return fast_path;
+    }
+
+    void fill(const Maps& maps) override
+    {
+        for (const auto& [field, name] : kArrays) {
+            std::vector<std::uint32_t> keys(tables_.rows[field].size());
+            std::iota(keys.begin(), keys.end(), 0);
+            maps.get(name).update_batch(keys, tables_.rows[field]);
+        }
+        maps.get("fw_src").update_batch(tables_.src.keys, tables_.src.rows);
+        maps.get("fw_dst").update_batch(tables_.dst.keys, tables_.dst.rows);
+        assign_slots(maps);
+        fill_rules(maps.get("fw_rules"));
+    }
+
+    void commit(std::shared_ptr<const Maps> maps) noexcept override
+    try {
+        slots_->commit(*plan_, maps->get("fw_rule_names"));
+        live_ = {std::move(maps), std::move(listed_)};
+    } catch (const std::exception& error) {
+        log_.error("the names of the rules' counters were not kept: {}", error.what());
+    }
+
+private:
+    /// A table that no rule asks for is never looked at: one element, which no map can do without.
+    static void resize(FastPath& fast_path, const char* name, std::size_t rows)
+    {
+        auto* map = bpf_object__find_map_by_name(fast_path.object(), name);
+        const auto size = std::max<std::size_t>(rows, 1);
+        if (const int error = bpf_map__set_max_entries(map, static_cast<std::uint32_t>(size)))
+            throw_errno(-error, fmt::format("cannot size map {} for {} entries", name, size));
+    }
+
+    void assign_slots(const Maps& maps)
+    {
+        slots_ = Slots::read(maps.get("fw_rule_names"), FW_DEFAULT_SLOT + 1);
+        plan_ = slots_->plan(names_of(policy_.rules));
+        for (const auto slot : plan_->fresh) maps.get("fw_counters").update_per_cpu(slot, fw_counters{});
+    }
+
+    void fill_rules(const MapRef& rules)
+    {
+        listed_.clear();
+        for (std::uint32_t i = 0; i < policy_.rules.size(); ++i) {
+            const auto& rule = policy_.rules[i];
+            listed_.push_back({rule.name, action_name(rule.action), plan_->slots.at(rule.name)});
+            rules.update(i, row(i, rule.action, EVNF_REASON_RULE, listed_.back().slot));
+        }
+        listed_.push_back({std::string{kDefaultName}, fallback_name(policy_.fallback), FW_DEFAULT_SLOT});
+        constexpr std::uint32_t index = FW_DEFAULT;
+        rules.update(index, row(index, policy_.fallback, EVNF_REASON_DEFAULT, FW_DEFAULT_SLOT));
+    }
+
+    static fw_rule row(std::uint32_t index, fw_action action, evnf_reason reason, std::uint32_t slot)
+    {
+        return {slot, static_cast<std::uint16_t>(index + 1), static_cast<std::uint8_t>(action),
+                static_cast<std::uint8_t>(reason)};
+    }
+
+    Policy policy_;
+    Tables tables_;
+    Live& live_;
+    spdlog::logger& log_;
+    std::optional<Slots> slots_;
+    std::optional<Slots::Plan> plan_;
+    std::vector<Listed> listed_;
+};
+
+class FwPlugin final : public Plugin {
+public:
+    explicit FwPlugin(Host& host) : host_{host} {}
+
+    std::unique_ptr<Staged> stage(const Node& config, const Ports& ports) override
+    {
+        auto policy = read_policy(config, ports);
+        if (!config.problems().empty()) return nullptr;
+        return std::make_unique<FwStaged>(std::move(policy), live_, host_.log());
+    }
+
+    boost::json::value query(std::string_view verb, const std::vector<std::string>& args) override
+    {
+        if (verb != "rules" || !args.empty()) throw UnknownVerb{{"rules"}};
+        boost::json::array rules;
+        for (const auto& rule : live_.rules) rules.push_back(counted(rule));
+        return rules;
+    }
+
+    boost::json::value explain(const evnf_packet&, std::uint64_t note) override
+    {
+        if (note == 0) return boost::json::object{};
+        const bool matched = note < live_.rules.size();
+        return {{"rule", matched ? std::string_view{live_.rules[note - 1].name} : kDefaultName}};
+    }
+
+private:
+    boost::json::value counted(const Listed& rule) const
+    {
+        fw_counters sum{};
+        for (const auto& cpu : live_.maps->get("fw_counters").find_per_cpu<fw_counters>(rule.slot)) {
+            sum.packets += cpu.packets;
+            sum.bytes += cpu.bytes;
+        }
+        return {{"name", rule.name}, {"action", rule.action}, {"packets", sum.packets}, {"bytes", sum.bytes}};
+    }
+
+    Host& host_;
+    Live live_;
+};
+
+} // namespace
+
+} // namespace evnf::fw
+
+EVNF_PLUGIN("fw", evnf::fw::FwPlugin, evnf::fw::kLayout, "rules", evnf::OnError::drop)

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT
+/// Names of protocols, ICMP types and TCP flags.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace evnf::fw {
+
+/// Number of the protocol, by its IANA name in small letters.
+std::optional<std::uint8_t> protocol_number(std::string_view name);
+
+/// TCP, UDP and SCTP: those whose ports the fast path reads.
+bool has_ports(std::uint8_t protocol);
+
+/// A name of an ICMP type; each family has its own number for it, or none.
+struct IcmpName {
+    std::string_view name;
+    std::optional<std::uint8_t> icmp, icmpv6;
+};
+/// Null: no such name.
+const IcmpName* icmp_name(std::string_view name);
+
+/// The flag's bit in the low byte of the flags.
+std::optional<std::uint8_t> tcp_flag(std::string_view name);
+
+} // namespace evnf::fw

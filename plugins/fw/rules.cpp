@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: MIT
+#include "rules.hpp"
+
+#include <netinet/in.h>
+
+#include <evnf/slots.hpp>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <set>
+
+#include "protocols.hpp"
+
+namespace evnf::fw {
+
+namespace {
+
+constexpr std::string_view kEstablishedName = "established";
+constexpr std::int64_t kMaxVlan = 4094;
+
+const std::vector<std::pair<std::string_view, fw_action>>& rule_actions()
+{
+    static const std::vector<std::pair<std::string_view, fw_action>> names{
+        {"allow", FW_ALLOW}, {"drop", FW_DROP}, {"netfilter", FW_NETFILTER}};
+    return names;
+}
+
+const std::vector<std::pair<std::string_view, fw_action>>& fallbacks()
+{
+    static const std::vector<std::pair<std::string_view, fw_action>> names{
+        {"netfilter", FW_NETFILTER}, {"next", FW_ALLOW}, {"drop", FW_DROP}};
+    return names;
+}
+
+std::vector<Node> elements(const Node& node)
+{
+    auto nodes = node.list();
+    if (nodes.empty()) node.error("must not be an empty list");
+    return nodes;
+}
+
+std::optional<std::uint32_t> number(std::string_view text, std::uint32_t max)
+{
+    std::uint32_t value = 0;
+    const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (failed != std::errc{} || end != text.data() + text.size() || value > max) return std::nullopt;
+    return value;
+}
+
+std::optional<PortRange> read_port_range(const Node& node)
+{
+    const auto text = node.string();
+    if (text.empty()) return std::nullopt;
+    const auto dash = text.find('-');
+    const auto first = number(std::string_view{text}.substr(0, dash), 65535);
+    const auto last = dash == std::string::npos ? first : number(std::string_view{text}.substr(dash + 1), 65535);
+    if (!first || !last) {
+        node.error(fmt::format("must be a port from 0 to 65535 or a range such as 8000-8080, not '{}'", text));
+        return std::nullopt;
+    }
+    if (*first > *last) {
+        node.error(fmt::format("the range {} ends before it begins", text));
+        return std::nullopt;
+    }
+    return PortRange{static_cast<std::uint16_t>(*first), static_cast<std::uint16_t>(*last)};
+}
+
+std::vector<PortRange> read_port_ranges(const Node& node)
+{
+    std::vector<PortRange> ranges;
+    for (const auto& element : elements(node))
+        if (const auto range = read_port_range(element)) ranges.push_back(*range);
+    return ranges;
+}
+
+std::vector<std::uint8_t> read_protocols(const Node& node)
+{
+    std::vector<std::uint8_t> protocols;
+    for (const auto& element : elements(node)) {
+        const auto text = element.string();
+        if (text.empty()) continue;
+        if (const auto named = protocol_number(text))
+            protocols.push_back(*named);
+        else if (const auto value = number(text, 255))
+            protocols.push_back(static_cast<std::uint8_t>(*value));
+        else
+            element.error(fmt::format("must be a protocol such as tcp, udp, icmp or a number from 0 to 255, not '{}'", text));
+    }
+    return protocols;
+}
+
+/// The types that `text` means for each of the rule's protocols.
+std::vector<IcmpType> icmp_types(std::string_view text, const std::vector<std::uint8_t>& protocols)
+{
+    std::vector<IcmpType> types;
+    const auto value = number(text, 255);
+    const auto* name = icmp_name(text);
+    for (const auto protocol : protocols) {
+        if (value)
+            types.push_back({protocol, static_cast<std::uint8_t>(*value)});
+        else if (const auto type = !name ? std::nullopt : protocol == IPPROTO_ICMP ? name->icmp : name->icmpv6)
+            types.push_back({protocol, *type});
+    }
+    return types;
+}
+
+std::vector<IcmpType> read_icmp_types(const Node& node, const std::vector<std::uint8_t>& protocols)
+{
+    std::vector<IcmpType> types;
+    for (const auto& element : elements(node)) {
+        const auto text = element.string();
+        if (text.empty()) continue;
+        const auto more = icmp_types(text, protocols);
+        if (more.empty())
+            element.error(fmt::format("'{}' is neither a number from 0 to 255 nor the name of a type that the rule's "
+                                      "protocol has",
+                                      text));
+        types.insert(types.end(), more.begin(), more.end());
+    }
+    return types;
+}
+
+/// Reads "syn,!ack".
+TcpFlags read_tcp_flags(const Node& node)
+{
+    TcpFlags flags;
+    const auto text = node.string();
+    for (std::string_view rest = text; !rest.empty();) {
+        const auto comma = std::min(rest.find(','), rest.size());
+        auto word = rest.substr(0, comma);
+        rest.remove_prefix(std::min(comma + 1, rest.size()));
+        const bool clear = word.starts_with('!');
+        if (clear) word.remove_prefix(1);
+        const auto bit = tcp_flag(word);
+        if (!bit)
+            node.error(fmt::format("'{}' is no TCP flag; there are fin, syn, rst, psh, ack, urg, ece and cwr", word));
+        else
+            (clear ? flags.clear : flags.set) |= *bit;
+    }
+    if (flags.set & flags.clear) node.error("no packet has a flag both set and clear");
+    return flags;
+}
+
+std::vector<std::uint16_t> read_vlans(const Node& node)
+{
+    std::vector<std::uint16_t> vlans;
+    for (const auto& element : elements(node)) vlans.push_back(static_cast<std::uint16_t>(element.integer(0, kMaxVlan)));
+    return vlans;
+}
+
+std::vector<std::uint16_t> read_in_ports(const Node& node, const Ports& ports)
+{
+    std::vector<std::uint16_t> indices;
+    for (const auto& element : elements(node)) {
+        const auto name = element.string();
+        if (name.empty()) continue;
+        if (const int index = ports.index(name); index >= 0)
+            indices.push_back(static_cast<std::uint16_t>(index));
+        else
+            element.error(fmt::format("there is no port '{}' in ports", name));
+    }
+    return indices;
+}
+
+fw_action read_action(const Node& node)
+{
+    if (node.is_scalar() && node.yaml().Scalar() == "reject") {
+        node.error(not_supported("reject"));
+        return FW_DROP;
+    }
+    return node.one_of(rule_actions());
+}
+
+/// Reads one rule. A condition that no packet can meet beside the others is a mistake.
+class RuleReader {
+public:
+    RuleReader(const Node& node, const Sets& sets, const Ports& ports) : map_{node}, sets_{sets}, ports_{ports}
+    {
+        // A key without a value would widen the rule; YAML takes an unquoted !x for a tag, not for a value.
+        for (const auto& [key, value] : Map{node}.entries())
+            if (!value.present()) value.error("has no value; a text that begins with '!' must stand in quotes");
+    }
+
+    Rule read()
+    {
+        for (const auto* key : {"state", "limit", "log"}) map_.not_supported(key);
+        rule_.name = read_name(map_.required("name"));
+        rule_.action = read_action(map_.required("action"));
+        if (const auto src = map_.optional("src")) rule_.src = read_addresses(*src, sets_);
+        if (const auto dst = map_.optional("dst")) rule_.dst = read_addresses(*dst, sets_);
+        if (const auto vlan = map_.optional("vlan")) rule_.vlans = read_vlans(*vlan);
+        if (const auto port = map_.optional("in_port")) rule_.in_ports = read_in_ports(*port, ports_);
+        read_l4();
+        map_.done();
+        return std::move(rule_);
+    }
+
+private:
+    static std::string read_name(const Node& node)
+    {
+        auto name = node.string();
+        if (name.size() >= kSlotNameSize)
+            node.error(fmt::format("must be shorter than {} bytes", kSlotNameSize));
+        if (name == kDefaultName || name == kEstablishedName)
+            node.error(fmt::format("'{}' is what eVNF itself reports, no rule may be named so", name));
+        return name;
+    }
+
+    void read_l4()
+    {
+        if ((proto_ = map_.optional("proto"))) rule_.protocols = read_protocols(*proto_);
+        if (const auto sport = map_.optional("sport"); sport && allows_ports(*sport))
+            rule_.sport = read_port_ranges(*sport);
+        if (const auto dport = map_.optional("dport"); dport && allows_ports(*dport))
+            rule_.dport = read_port_ranges(*dport);
+        if (const auto types = map_.optional("icmp_type"); types && allows_icmp(*types))
+            rule_.icmp_types = read_icmp_types(*types, rule_.protocols);
+        if (const auto flags = map_.optional("tcp_flags"); flags && allows_flags(*flags))
+            rule_.tcp_flags = read_tcp_flags(*flags);
+    }
+
+    bool allows_ports(const Node& node) const
+    {
+        return !proto_ || every_protocol(node, has_ports, "tcp, udp or sctp");
+    }
+    bool allows_icmp(const Node& node) const
+    {
+        return every_protocol(node, [](auto p) { return p == IPPROTO_ICMP || p == IPPROTO_ICMPV6; }, "icmp or icmpv6");
+    }
+    bool allows_flags(const Node& node) const
+    {
+        return every_protocol(node, [](auto p) { return p == IPPROTO_TCP; }, "tcp");
+    }
+
+    template <class Predicate>
+    bool every_protocol(const Node& node, Predicate fits, std::string_view wanted) const
+    {
+        const auto& protocols = rule_.protocols;
+        if (proto_ && protocols.empty()) return false; // unreadable, and reported
+        if (!protocols.empty() && std::all_of(protocols.begin(), protocols.end(), fits)) return true;
+        node.error(fmt::format("needs a proto that is {}, and nothing else", wanted));
+        return false;
+    }
+
+    Map map_;
+    const Sets& sets_;
+    const Ports& ports_;
+    std::optional<Node> proto_;
+    Rule rule_;
+};
+
+std::vector<Rule> read_rules(const Node& node, const Sets& sets, const Ports& ports)
+{
+    const auto nodes = node.list();
+    if (nodes.size() > FW_MAX_RULES)
+        node.error(fmt::format("has {} rules; this version takes at most {}", nodes.size(), +FW_MAX_RULES));
+    std::vector<Rule> rules;
+    std::set<std::string> names;
+    for (const auto& element : nodes) {
+        rules.push_back(RuleReader{element, sets, ports}.read());
+        const auto& name = rules.back().name;
+        if (!name.empty() && !names.insert(name).second)
+            element.error(fmt::format("there is a rule named '{}' already", name));
+    }
+    return rules;
+}
+
+void warn_of_netfilter(const Node& config, const Policy& policy)
+{
+    const bool leaves = policy.fallback == FW_NETFILTER ||
+                        std::any_of(policy.rules.begin(), policy.rules.end(),
+                                    [](const Rule& rule) { return rule.action == FW_NETFILTER; });
+    if (leaves)
+        config.warning("packets that 'netfilter' hands to the kernel do not come back to later stages of the "
+                       "chain in this version");
+}
+
+std::string_view name_in(const std::vector<std::pair<std::string_view, fw_action>>& names, fw_action action)
+{
+    return std::find_if(names.begin(), names.end(), [&](const auto& e) { return e.second == action; })->first;
+}
+
+} // namespace
+
+Policy read_policy(const Node& config, const Ports& ports)
+{
+    Policy policy;
+    Map map{config};
+    Sets sets;
+    if (const auto node = map.optional("sets")) sets = read_sets(*node);
+    if (const auto node = map.optional("default")) policy.fallback = node->one_of(fallbacks());
+    if (const auto node = map.optional("rules")) policy.rules = read_rules(*node, sets, ports);
+    map.done();
+    warn_of_netfilter(config, policy);
+    return policy;
+}
+
+std::string_view action_name(fw_action action)
+{
+    return name_in(rule_actions(), action);
+}
+
+std::string_view fallback_name(fw_action action)
+{
+    return name_in(fallbacks(), action);
+}
+
+} // namespace evnf::fw

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+/// The rules as the configuration has them: YAML in, checked rules out. Knows no kernel.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <evnf/plugin.hpp>
+
+#include "addresses.hpp"
+#include "fw_shared.h"
+
+namespace evnf::fw {
+
+/// Both ends are in it.
+struct PortRange {
+    std::uint16_t first = 0, last = 0;
+};
+
+struct IcmpType {
+    std::uint8_t protocol = 0, type = 0;
+};
+
+/// Bits that must be set and bits that must be clear; the others do not matter.
+struct TcpFlags {
+    std::uint8_t set = 0, clear = 0;
+};
+
+/// A packet matches when every condition that is there holds; an empty list is no condition.
+struct Rule {
+    std::string name;
+    fw_action action = FW_DROP;
+    std::optional<Addresses> src, dst;
+    std::vector<PortRange> sport, dport;
+    std::vector<std::uint8_t> protocols;
+    std::vector<IcmpType> icmp_types;
+    std::optional<TcpFlags> tcp_flags;
+    std::vector<std::uint16_t> vlans;
+    std::vector<std::uint16_t> in_ports; ///< port indices
+};
+
+struct Policy {
+    std::vector<Rule> rules; ///< the first that matches decides
+    fw_action fallback = FW_NETFILTER;
+};
+
+/// Name of the default in counters and explanations; no rule may have it.
+inline constexpr std::string_view kDefaultName = "default";
+
+/// Reads the settings of an instance; reports every problem.
+Policy read_policy(const Node& config, const Ports& ports);
+
+/// The words of the configuration for `action`, of a rule or of the default.
+std::string_view action_name(fw_action action);
+std::string_view fallback_name(fw_action action);
+
+} // namespace evnf::fw
