@@ -30,7 +30,7 @@ std::size_t longest_line(const std::string& text)
 
 } // namespace
 
-TEST_CASE("table: columns are the keys in order of first appearance", "[table]")
+TEST_CASE("table: columns are the keys in order of first appearance")
 {
     CHECK(text(R"([{"name":"web","action":"allow"},{"limit":"x","name":"ping"}])") ==
           "name  action  limit\n"
@@ -38,7 +38,7 @@ TEST_CASE("table: columns are the keys in order of first appearance", "[table]")
           "ping  -       x\n");
 }
 
-TEST_CASE("table: numbers are right-aligned with thousands separators", "[table]")
+TEST_CASE("table: numbers are right-aligned with thousands separators")
 {
     CHECK(text(R"([{"name":"a","packets":1234567},{"name":"b","packets":18446744073709551615},)"
                R"({"name":"c","packets":-999},{"name":"d","packets":-1000}])") ==
@@ -49,7 +49,7 @@ TEST_CASE("table: numbers are right-aligned with thousands separators", "[table]
           "d                         -1,000\n");
 }
 
-TEST_CASE("table: fractions keep their digits", "[table]")
+TEST_CASE("table: fractions keep their digits")
 {
     CHECK(text(R"([{"load":0.41},{"load":1234.5},{"load":null}])") == "   load\n"
                                                                       "   0.41\n"
@@ -57,13 +57,13 @@ TEST_CASE("table: fractions keep their digits", "[table]")
                                                                       "      -\n");
 }
 
-TEST_CASE("table: port numbers are not amounts", "[table]")
+TEST_CASE("table: port numbers are not amounts")
 {
     CHECK(text(R"([{"sport":54321,"client_port":8080,"bytes":8080}])") == "sport  client port  bytes\n"
                                                                           "54321         8080  8,080\n");
 }
 
-TEST_CASE("table: booleans, null, lists and objects in cells", "[table]")
+TEST_CASE("table: booleans, null, lists and objects in cells")
 {
     CHECK(text(R"([{"up":true,"sni":null,"chain":["fw","lb"],"none":[],"more":{"a":1}},{"up":false}])") ==
           "up   sni  chain   none  more\n"
@@ -71,7 +71,7 @@ TEST_CASE("table: booleans, null, lists and objects in cells", "[table]")
           "no     -  -       -     -\n");
 }
 
-TEST_CASE("table: the widest text columns are cut until the table fits", "[table]")
+TEST_CASE("table: the widest text columns are cut until the table fits")
 {
     const std::string wide(80, 'x'), wider(120, 'y');
     const std::string out = text(R"([{"packets":123456789,"a":")" + wide + R"(","b":")" + wider + R"("}])");
@@ -81,7 +81,7 @@ TEST_CASE("table: the widest text columns are cut until the table fits", "[table
     CHECK(out.find("yyy…") != std::string::npos);
 }
 
-TEST_CASE("table: a table that fits is not cut", "[table]")
+TEST_CASE("table: a table that fits is not cut")
 {
     const std::string name(92, 'x');
     const std::string out = text(R"([{"name":")" + name + R"(","n":12345}])");
@@ -89,7 +89,7 @@ TEST_CASE("table: a table that fits is not cut", "[table]")
     CHECK(out.find(name) != std::string::npos);
 }
 
-TEST_CASE("table: letters beyond ASCII count as one column and are never cut in half", "[table]")
+TEST_CASE("table: letters beyond ASCII count as one column and are never cut in half")
 {
     CHECK(text(R"([{"name":"größe","n":1},{"name":"x","n":2}])") == "name   n\n"
                                                                      "größe  1\n"
@@ -97,12 +97,12 @@ TEST_CASE("table: letters beyond ASCII count as one column and are never cut in 
     CHECK(text(R"([{"name":"ääääääääää"}])", 8) == "name\näääääää…\n");
 }
 
-TEST_CASE("table: control characters of packet contents do not reach the terminal", "[table]")
+TEST_CASE("table: control characters of packet contents do not reach the terminal")
 {
     CHECK(text(R"([{"sni":"a\u001b[31m\nb\u007f\u009b"}])") == "sni\na?[31m?b??\n");
 }
 
-TEST_CASE("table: an object becomes aligned lines and titled tables, in its order", "[table]")
+TEST_CASE("table: an object becomes aligned lines and titled tables, in its order")
 {
     CHECK(text(R"({"state":"running","generation":3,"ports":[{"name":"eth0","up":true}],"plugins":[],)"
                R"("lost_events":1000})") == "state        running\n"
@@ -116,12 +116,12 @@ TEST_CASE("table: an object becomes aligned lines and titled tables, in its orde
                                             "lost events  1,000\n");
 }
 
-TEST_CASE("table: an object in an object is a titled block", "[table]")
+TEST_CASE("table: an object in an object is a titled block")
 {
     CHECK(text(R"({"a":{"b":1,"cc":"x"}})") == "a\n  b   1\n  cc  x\n");
 }
 
-TEST_CASE("table: what is no table is printed line by line", "[table]")
+TEST_CASE("table: what is no table is printed line by line")
 {
     CHECK(text(R"(["a",1,null])") == "a\n1\n-\n");
     CHECK(text(R"("reloaded")") == "reloaded\n");
