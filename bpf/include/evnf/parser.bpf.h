@@ -156,8 +156,8 @@ static __always_inline __u32 evnf_parse_extension(evnf_ctx *ctx, struct evnf_pac
 
 		if (bits >> 3)
 			pkt->fragment = EVNF_FRAGMENT_LATER;
-		else
-			pkt->fragment = bits & 1 ? EVNF_FRAGMENT_FIRST : EVNF_FRAGMENT_NONE;
+		else if (bits & 1)
+			pkt->fragment = EVNF_FRAGMENT_FIRST;
 		return sizeof(*fragment);
 	}
 	if (protocol == IPPROTO_ROUTING && header->routing_type == 0) {
