@@ -80,7 +80,9 @@ enum evnf_verdict {
 	X(NOT_FORWARDED, "not_forwarded", "for this host, or forwarding is off")                   \
 	X(EGRESS_NOT_A_PORT, "egress_not_a_port", "leaves by an interface that eVNF does not serve") \
 	X(NO_WIRE, "no_wire", "the port has no partner in forwarding.wires")                       \
-	X(TABLE_FULL, "table_full", "a state table had no room")
+	X(TABLE_FULL, "table_full", "a state table had no room")                                   \
+	X(FRAGMENT, "fragment", "a fragment that cannot be matched to its connection")             \
+	X(TUPLE_TAKEN, "tuple_taken", "another connection has these addresses and ports after translation")
 
 enum evnf_reason {
 #define EVNF_REASON_ENUM(name, json, text) EVNF_REASON_##name,

@@ -121,6 +121,23 @@ public:
         });
     }
 
+    /// One batch of for_each: for walks that may not block. `cursor` is empty at the begin, and again
+    /// after the last batch; then the answer is false.
+    template <class Key, class Value, class Visit>
+    bool for_each_part(std::vector<std::byte>& cursor, Visit visit) const
+    {
+        check<Key, Value>();
+        std::vector<std::byte> keys, values;
+        bool more = true;
+        const std::size_t count = next_batch(cursor, keys, values, sizeof(Key), sizeof(Value), more);
+        for (std::size_t i = 0; i < count; ++i) {
+            const void *key = &keys[i * sizeof(Key)], *value = &values[i * sizeof(Value)];
+            visit(*static_cast<const Key*>(key), *static_cast<const Value*>(value));
+        }
+        if (!more) cursor.clear();
+        return more;
+    }
+
     /// Number of possible CPUs: the length of a per-CPU value.
     static int cpus();
 

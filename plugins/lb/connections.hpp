@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+/// The slow path's side of the connection table: what a connection's state is, listing, expiry.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include <evnf/bpf.hpp>
+
+#include "lb_shared.h"
+#include "settings.hpp"
+
+namespace evnf::lb {
+
+/// A connection: both entries of the table seen as one.
+struct Connection {
+    lb_tuple tuple;           ///< client -> VIP
+    lb_connection to_server;
+    lb_connection to_client;
+    lb_state state;
+    std::uint32_t idle;       ///< jiffies since the latest packet of either direction
+};
+
+/// As contract.md names it: "syn", "established", "fin", "closed", "udp".
+std::string_view name_of(lb_state state);
+
+/// Timeouts in the clock of the fast path.
+class Limits {
+public:
+    Limits(const Timeouts& timeouts, unsigned jiffies_per_second);
+    std::uint32_t of(lb_state state) const { return limits_[state]; }
+    std::uint32_t shortest() const;
+
+private:
+    std::uint32_t limits_[LB_STATE_UDP + 1];
+};
+
+class Connections {
+public:
+    /// `table` is lb_connections, which must outlive this.
+    Connections(MapRef table, const Limits& limits) : table_{std::move(table)}, limits_{limits} {}
+
+    /// Looks at the next part of the table, a bounded number of entries, and deletes what has been
+    /// idle for too long at `now` (jiffies). True when that was the last part; the next call
+    /// begins again.
+    bool expire_some(std::uint64_t now);
+
+    void for_each(std::uint64_t now, const std::function<void(const Connection&)>& visit) const;
+
+private:
+    std::optional<Connection> join(const lb_tuple& tuple, const lb_connection& to_server, std::uint32_t now) const;
+    void expire(const lb_tuple& tuple, const lb_connection& entry, std::uint32_t now) const;
+    void forget(const Connection& connection) const;
+
+    MapRef table_;
+    Limits limits_;
+    std::vector<std::byte> cursor_;
+};
+
+} // namespace evnf::lb

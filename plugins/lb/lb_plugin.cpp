@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT
+/// lb: the plugin that the daemon sees. README.md says what it does.
+#include <boost/asio/steady_timer.hpp>
+#include <boost/json/object.hpp>
+#include <memory>
+#include <optional>
+
+#include <evnf/plugin.hpp>
+#include <spdlog/spdlog.h>
+
+#include "lb_bpf.skel.h"
+#include "views.hpp"
+
+namespace evnf::lb {
+
+namespace {
+
+namespace json = boost::json;
+using namespace std::chrono_literals;
+
+/// One turn of the expiry looks at this many parts of the table (1024 entries each), so that the
+/// loop is never held for long; a whole walk of a large table takes several turns.
+constexpr int kPartsPerTurn = 16;
+constexpr auto kBetweenTurns = 100ms;
+constexpr auto kBetweenWalks = 1s;
+
+class Balancer final : public Plugin {
+public:
+    explicit Balancer(Host& host) : host_{host}, timer_{host.executor()} {}
+
+    std::unique_ptr<Staged> stage(const Node& config, const Ports& ports) override;
+
+    void start() override { expire_after(kBetweenWalks); }
+
+    void stop() noexcept override
+    {
+        stopped_ = true;
+        timer_.cancel();
+    }
+
+    json::value query(std::string_view verb, const std::vector<std::string>&) override
+    {
+        if (verb == "backends") return show_backends(*live_, host_.jiffies());
+        if (verb == "connections") return show_connections(*live_, host_.jiffies(), host_.jiffies_per_second());
+        throw UnknownVerb{{"backends", "connections"}};
+    }
+
+    json::value explain(const evnf_packet&, std::uint64_t note) override;
+
+    /// A new configuration is live.
+    void adopt(Live live) { live_.emplace(std::move(live)); }
+
+    Host& host() { return host_; }
+
+private:
+    void expire_after(std::chrono::milliseconds time)
+    {
+        timer_.expires_after(time);
+        timer_.async_wait([this](const boost::system::error_code& error) {
+            if (!error && !stopped_) expire();
+        });
+    }
+
+    void expire()
+    {
+        bool whole = false;
+        try {
+            const auto now = host_.jiffies();
+            for (int part = 0; part < kPartsPerTurn && !whole; ++part)
+                whole = live_->connections.expire_some(now);
+        } catch (const std::exception& error) {
+            host_.log().error("cannot expire connections: {}", error.what());
+            whole = true;
+        }
+        expire_after(whole ? std::chrono::milliseconds{kBetweenWalks} : kBetweenTurns);
+    }
+
+    Host& host_;
+    boost::asio::steady_timer timer_;
+    bool stopped_ = false;
+    std::optional<Live> live_;
+};
+
+class StagedBalancer final : public Staged {
+public:
+    StagedBalancer(Balancer& balancer, Settings settings)
+        : balancer_{balancer}, settings_{std::make_shared<const Settings>(std::move(settings))}
+    {
+    }
+
+    std::unique_ptr<FastPath> open() override
+    {
+        auto fast_path = std::make_unique<SkeletonFastPath<lb_bpf>>();
+        const auto& maps = fast_path->skeleton().maps;
+        bpf_map__set_max_entries(maps.lb_connections, 2 * settings_->max_connections);
+        bpf_map__set_max_entries(maps.lb_slots, std::max(1u, Placement::pages(*settings_)));
+        return fast_path;
+    }
+
+    void fill(const Maps& maps) override
+    {
+        placement_ = std::make_unique<const Placement>(*settings_, maps);
+        placement_->fill(maps);
+    }
+
+    void commit(std::shared_ptr<const Maps> maps) noexcept override
+    {
+        try {
+            placement_->save(*maps);
+        } catch (const std::exception& error) {
+            balancer_.host().log().error(
+                "cannot save the selection table, the next change may move more of it than it must: {}",
+                error.what());
+        }
+        Host& host = balancer_.host();
+        Connections connections{maps->get("lb_connections"), Limits{settings_->timeouts, host.jiffies_per_second()}};
+        balancer_.adopt({settings_, std::move(placement_), std::move(maps), std::move(connections)});
+    }
+
+private:
+    Balancer& balancer_;
+    std::shared_ptr<const Settings> settings_;
+    std::unique_ptr<const Placement> placement_;
+};
+
+std::unique_ptr<Staged> Balancer::stage(const Node& config, const Ports&)
+{
+    return std::make_unique<StagedBalancer>(*this, read_settings(config));
+}
+
+/// The remark holds the backend's index + 1, or in its upper half the index + 1 of a service that
+/// had no backend for the packet.
+json::value Balancer::explain(const evnf_packet&, std::uint64_t note)
+{
+    const auto backend = static_cast<std::uint32_t>(note), service = static_cast<std::uint32_t>(note >> 32);
+    if (backend) {
+        const auto name = live_->placement->name_of(backend - 1);
+        const auto slash = name.find('/');
+        if (slash == std::string_view::npos) return json::object{};
+        return json::object{{"service", name.substr(0, slash)}, {"backend", name.substr(slash + 1)}};
+    }
+    if (service) return json::object{{"service", live_->settings->services.at(service - 1).name}};
+    return json::object{};
+}
+
+} // namespace
+
+} // namespace evnf::lb
+
+EVNF_PLUGIN("lb", evnf::lb::Balancer, 1, "backends", evnf::OnError::skip)

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT
+#include "settings.hpp"
+
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <tuple>
+
+#include <evnf/slots.hpp>
+#include <fmt/format.h>
+
+#include "lb_shared.h"
+#include "selection.hpp"
+
+namespace evnf::lb {
+
+namespace {
+
+constexpr std::uint32_t kMaxWeight = 10'000;
+constexpr std::uint32_t kMinSlots = 4096;
+constexpr std::uint32_t kMaxConnections = 10'000'000;
+
+/// Names become "service/backend" in the names map and in saved tables.
+std::string read_name(Map& map, std::size_t longest)
+{
+    const Node node = map.required("name");
+    auto name = node.string();
+    if (name.find('/') != std::string::npos) node.error("must not contain '/'");
+    if (name.size() > longest) node.error(fmt::format("must not be longer than {} characters", longest));
+    return name;
+}
+
+std::uint16_t read_port(const Node& node)
+{
+    return static_cast<std::uint16_t>(node.integer(1, 65535));
+}
+
+/// Of a value's names only the first is offered by this version.
+void only(const Node& node, const std::vector<std::string_view>& names)
+{
+    std::vector<std::pair<std::string_view, std::string_view>> choices;
+    for (const auto name : names) choices.emplace_back(name, name);
+    if (const auto chosen = node.one_of(choices); chosen != names.front())
+        node.error(not_supported(chosen));
+}
+
+/// `health` and `feedback`: a map whose key `kind` may say that there is none.
+void only_none(const Node& node, std::string_view kind, const std::vector<std::string_view>& kinds,
+               const std::vector<std::string_view>& other_keys)
+{
+    Map map{node};
+    if (const auto value = map.optional(kind)) only(*value, kinds);
+    for (const auto key : other_keys) map.not_supported(key);
+    map.done();
+}
+
+Backend read_backend(const Node& node, const Service& service)
+{
+    Map map{node};
+    Backend backend;
+    backend.name = read_name(map, kSlotNameSize - 2 - std::min(service.name.size(), kSlotNameSize - 2));
+    const Node address = map.required("address");
+    backend.address = address.address();
+    if (address.is_scalar() && backend.address.is_v4() != service.vip.is_v4())
+        address.error(fmt::format("must be an {} address as the service's vip is",
+                                  service.vip.is_v4() ? "IPv4" : "IPv6"));
+    const auto port = map.optional("port");
+    backend.port = port ? read_port(*port) : service.port;
+    if (const auto weight = map.optional("weight"))
+        backend.weight = static_cast<std::uint32_t>(weight->integer(0, kMaxWeight));
+    if (const auto state = map.optional("state"))
+        backend.state = state->one_of<BackendState>({{"active", BackendState::active},
+                                                     {"drain", BackendState::drain},
+                                                     {"down", BackendState::down}});
+    map.done();
+    return backend;
+}
+
+/// A weight so small beside the others that it gives no slot means a server without traffic.
+void warn_of_empty_shares(const Node& list, const Service& service)
+{
+    std::vector<std::uint32_t> weights;
+    for (const auto& backend : service.backends) weights.push_back(backend.effective_weight());
+    const auto shares = apportion(weights, service.slots);
+    for (std::size_t i = 0; i < weights.size(); ++i)
+        if (weights[i] > 0 && shares[i] == 0)
+            list.warning(fmt::format("backend '{}' gets no traffic: its weight is too small a share of {} slots",
+                                     service.backends[i].name, service.slots));
+}
+
+void read_backends(const Node& list, Service& service)
+{
+    std::set<std::string> names;
+    std::set<std::pair<Address, std::uint16_t>> addresses;
+    for (const Node& node : list.list()) {
+        auto backend = read_backend(node, service);
+        if (!backend.name.empty() && !names.insert(backend.name).second)
+            node.error(fmt::format("another backend is named '{}'", backend.name));
+        if (backend.address != Address{} && !addresses.emplace(backend.address, backend.port).second)
+            node.error(fmt::format("another backend of '{}' has this address and port", service.name));
+        service.backends.push_back(std::move(backend));
+    }
+    if (list.present() && service.backends.empty()) list.error("must name at least one backend");
+    warn_of_empty_shares(list, service);
+}
+
+Service read_service(const Node& node)
+{
+    Map map{node};
+    Service service;
+    service.name = read_name(map, sizeof(lb_saved_key::service) - 1);
+    service.vip = map.required("vip").address();
+    service.port = read_port(map.required("port"));
+    service.protocol = map.required("proto").one_of<std::uint8_t>({{"tcp", IPPROTO_TCP}, {"udp", IPPROTO_UDP}});
+    if (const auto mode = map.optional("mode")) only(*mode, {"dnat", "fullnat", "local"});
+    if (const auto affinity = map.optional("affinity"))
+        service.by_source = affinity->one_of<bool>({{"none", false}, {"source", true}});
+    if (const auto slots = map.optional("slots"))
+        service.slots = static_cast<std::uint32_t>(slots->integer(kMinSlots, LB_MAX_SLOTS));
+    read_backends(map.required("backends"), service);
+    if (const auto health = map.optional("health"))
+        only_none(*health, "type", {"none", "tcp", "http"},
+                  {"interval", "timeout", "rise", "fall", "path", "expect"});
+    if (const auto feedback = map.optional("feedback"))
+        only_none(*feedback, "source", {"none", "snmp"}, {"oid", "community", "port", "interval", "algorithm"});
+    map.done();
+    return service;
+}
+
+std::vector<Service> read_services(const Node& list)
+{
+    std::vector<Service> services;
+    std::set<std::string> names;
+    std::map<std::tuple<Address, std::uint16_t, std::uint8_t>, std::string> places;
+    std::size_t backends = 0;
+    for (const Node& node : list.list()) {
+        auto service = read_service(node);
+        if (!service.name.empty() && !names.insert(service.name).second)
+            node.error(fmt::format("another service is named '{}'", service.name));
+        const auto [place, is_new] =
+            places.emplace(std::tuple{service.vip, service.port, service.protocol}, service.name);
+        if (!is_new && service.vip != Address{})
+            node.error(fmt::format("has the vip, port and proto of service '{}'", place->second));
+        backends += service.backends.size();
+        services.push_back(std::move(service));
+    }
+    if (services.size() > LB_MAX_SERVICES) list.error(fmt::format("more than {} services", +LB_MAX_SERVICES));
+    if (backends > LB_MAX_BACKENDS) list.error(fmt::format("more than {} backends in all", +LB_MAX_BACKENDS));
+    return services;
+}
+
+Timeouts read_timeouts(const Node& node)
+{
+    using namespace std::chrono_literals;
+    Map map{node};
+    Timeouts timeouts;
+    const auto read = [&](std::string_view key, std::chrono::milliseconds& timeout) {
+        if (const auto value = map.optional(key)) timeout = value->duration(1s, 168h);
+    };
+    read("syn", timeouts.syn);
+    read("established", timeouts.established);
+    read("fin", timeouts.fin);
+    read("udp", timeouts.udp);
+    map.done();
+    return timeouts;
+}
+
+} // namespace
+
+Settings read_settings(const Node& config)
+{
+    Settings settings;
+    Map map{config};
+    settings.services = read_services(map.required("services"));
+    if (!config.present()) config.error("'services' is missing");
+    if (const auto timeouts = map.optional("timeouts")) settings.timeouts = read_timeouts(*timeouts);
+    if (const auto most = map.optional("max_connections"))
+        settings.max_connections = static_cast<std::uint32_t>(most->integer(1, kMaxConnections));
+    map.not_supported("new_flow_limit");
+    map.done();
+    return settings;
+}
+
+} // namespace evnf::lb

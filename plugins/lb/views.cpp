@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MIT
+#include "views.hpp"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#include <boost/json/object.hpp>
+#include <map>
+#include <tuple>
+
+#include <fmt/format.h>
+
+namespace evnf::lb {
+
+namespace json = boost::json;
+
+namespace {
+
+std::uint64_t total(const std::vector<lb_counters>& cpus, __u64 lb_counters::*counter)
+{
+    std::uint64_t sum = 0;
+    for (const auto& cpu : cpus) sum += cpu.*counter;
+    return sum;
+}
+
+std::string_view text(BackendState state)
+{
+    switch (state) {
+    case BackendState::active: return "up";
+    case BackendState::drain: return "drain";
+    case BackendState::down: return "down";
+    }
+    return "";
+}
+
+std::string text(const evnf_address& address)
+{
+    return Address::from(address).text();
+}
+
+/// Whose connection it is, as configured now.
+class Owners {
+public:
+    explicit Owners(const Settings& settings)
+    {
+        for (const auto& service : settings.services)
+            services_.emplace(std::tuple{service.vip, service.port, service.protocol}, &service);
+    }
+
+    const Service* service(const Connection& connection) const
+    {
+        const auto& tuple = connection.tuple;
+        const auto found = services_.find({Address::from(tuple.dst), ntohs(tuple.dport), tuple.protocol});
+        return found == services_.end() ? nullptr : found->second;
+    }
+
+    static const Backend* backend(const Service* service, const Connection& connection)
+    {
+        if (!service) return nullptr;
+        for (const auto& backend : service->backends)
+            if (backend.address == Address::from(connection.to_server.address) &&
+                backend.port == ntohs(connection.to_server.port))
+                return &backend;
+        return nullptr;
+    }
+
+private:
+    std::map<std::tuple<Address, std::uint16_t, std::uint8_t>, const Service*> services_;
+};
+
+json::object show_backend(const Live& live, const Service& service, const Backend& backend, std::uint64_t connections)
+{
+    const auto index = live.placement->index_of(service, backend);
+    const auto counters = live.maps->get("lb_counters").find_per_cpu<lb_counters>(index);
+    return {{"service", service.name},
+            {"name", backend.name},
+            {"address", backend.address.text()},
+            {"port", backend.port},
+            {"weight", backend.weight},
+            {"effective_weight", backend.effective_weight()},
+            {"slots", live.placement->slots_of(index)},
+            {"state", text(backend.state)},
+            {"connections", connections},
+            {"packets", total(counters, &lb_counters::packets)},
+            {"bytes", total(counters, &lb_counters::bytes)}};
+}
+
+/// Services and backends that are not configured any more appear by their addresses.
+json::object show_connection(const Owners& owners, const Connection& connection, std::uint64_t now, unsigned hz)
+{
+    const auto& tuple = connection.tuple;
+    const auto& server = connection.to_server;
+    const auto* service = owners.service(connection);
+    const auto* backend = Owners::backend(service, connection);
+    const auto age = static_cast<std::uint32_t>(now >> LB_MADE_SHIFT) - server.made;
+    return {{"service", service ? service->name : fmt::format("{} {}", text(tuple.dst), ntohs(tuple.dport))},
+            {"backend", backend ? backend->name : fmt::format("{} {}", text(server.address), ntohs(server.port))},
+            {"proto", tuple.protocol == IPPROTO_TCP ? "tcp" : "udp"},
+            {"client", text(tuple.src)},
+            {"client_port", ntohs(tuple.sport)},
+            {"state", name_of(connection.state)},
+            {"age_s", (std::uint64_t{age} << LB_MADE_SHIFT) / hz},
+            {"idle_s", connection.idle / hz}};
+}
+
+} // namespace
+
+json::array show_backends(const Live& live, std::uint64_t now)
+{
+    const Owners owners{*live.settings};
+    std::map<const Backend*, std::uint64_t> connections;
+    live.connections.for_each(now, [&](const Connection& connection) {
+        ++connections[Owners::backend(owners.service(connection), connection)];
+    });
+    json::array rows;
+    for (const auto& service : live.settings->services)
+        for (const auto& backend : service.backends)
+            rows.push_back(show_backend(live, service, backend, connections[&backend]));
+    return rows;
+}
+
+json::array show_connections(const Live& live, std::uint64_t now, unsigned hz)
+{
+    const Owners owners{*live.settings};
+    json::array rows;
+    live.connections.for_each(now, [&](const Connection& connection) {
+        rows.push_back(show_connection(owners, connection, now, hz));
+    });
+    return rows;
+}
+
+} // namespace evnf::lb

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT
+/// What `evnfctl lb …` shows.
+#pragma once
+
+#include <boost/json/array.hpp>
+#include <cstdint>
+#include <memory>
+
+#include <evnf/plugin.hpp>
+
+#include "connections.hpp"
+#include "placement.hpp"
+#include "settings.hpp"
+
+namespace evnf::lb {
+
+/// The configuration in force.
+struct Live {
+    std::shared_ptr<const Settings> settings;
+    std::unique_ptr<const Placement> placement;
+    std::shared_ptr<const Maps> maps;
+    Connections connections;
+};
+
+/// Both count or list connections by a walk of the table.
+boost::json::array show_backends(const Live& live, std::uint64_t now);
+boost::json::array show_connections(const Live& live, std::uint64_t now, unsigned jiffies_per_second);
+
+} // namespace evnf::lb
