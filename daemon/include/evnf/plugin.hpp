@@ -175,10 +175,11 @@ struct PluginDescriptor {
 
 } // namespace evnf
 
-/// Declares the plugin's descriptor; the last line of its .cpp.
+/// Declares the plugin's descriptor; the last line of its .cpp. Weak, because the unit tests link
+/// several plugins into one program.
 #define EVNF_PLUGIN(NAME, TYPE, LAYOUT, SUMMARY, ON_ERROR)                                             \
     extern "C" {                                                                                       \
-    extern const evnf::PluginDescriptor evnf_plugin __attribute__((visibility("default")));            \
+    extern const evnf::PluginDescriptor evnf_plugin __attribute__((weak, visibility("default")));      \
     const evnf::PluginDescriptor evnf_plugin{                                                          \
         evnf::kPluginAbi, LAYOUT, NAME, SUMMARY, ON_ERROR,                                             \
         [](evnf::Host& host) -> std::unique_ptr<evnf::Plugin> { return std::make_unique<TYPE>(host); }}; \
