@@ -71,6 +71,12 @@ void add(Addresses& addresses, std::string_view text, const Node& node, const Se
         node.error(fmt::format("'{}' {}", text, why));
 }
 
+/// YAML takes a "!10.0.0.0/8" without quotes for the tag of an empty text.
+bool lacks_quotes(const Node& node)
+{
+    return node.is_scalar() && node.yaml().Scalar().empty() && node.yaml().Tag().size() > 1;
+}
+
 } // namespace
 
 Sets read_sets(const Node& node)
@@ -87,6 +93,10 @@ Addresses read_addresses(const Node& node, const Sets& sets)
     const auto elements = node.list();
     if (elements.empty()) node.error("must not be an empty list");
     for (std::size_t i = 0; i < elements.size(); ++i) {
+        if (lacks_quotes(elements[i])) {
+            elements[i].error("a text that begins with '!' must stand in quotes");
+            continue;
+        }
         const auto text = elements[i].string();
         if (text.empty()) continue;
         const bool negated = text.starts_with('!');

@@ -178,9 +178,9 @@ class RuleReader {
 public:
     RuleReader(const Node& node, const Sets& sets, const Ports& ports) : map_{node}, sets_{sets}, ports_{ports}
     {
-        // A key without a value would widen the rule; YAML takes an unquoted !x for a tag, not for a value.
+        // Taken for absent, a key without a value would widen the rule.
         for (const auto& [key, value] : Map{node}.entries())
-            if (!value.present()) value.error("has no value; a text that begins with '!' must stand in quotes");
+            if (!value.present()) value.error("has no value");
     }
 
     Rule read()

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+/// The firewall as its documentation says: rules tried one after the other. The oracle for the
+/// product's tables; it shares no code with them.
+#pragma once
+
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "packet.hpp"
+#include "reference_parser.hpp"
+
+namespace evnf::test {
+
+struct FwNetwork {
+    std::string text; ///< "10.1.0.0/16"
+    std::string bytes; ///< the address, 4 or 16 bytes
+    unsigned length = 0;
+};
+
+/// A condition on an address: a list, or the set of that name with these networks.
+struct FwAddresses {
+    std::vector<FwNetwork> networks;
+    bool negated = false;
+    std::string set;
+};
+
+/// Empty lists are no condition.
+struct FwModelRule {
+    std::string name, action;
+    FwAddresses src, dst;
+    std::vector<std::pair<unsigned, unsigned>> sport, dport;
+    std::vector<unsigned> protocols, icmp_types, vlans;
+    unsigned flags_set = 0, flags_clear = 0;
+    std::vector<std::string> in_ports;
+};
+
+/// True where the packet, come in at `port`, meets every condition of the rule.
+bool fw_matches(const FwModelRule& rule, const Parsed& packet, const std::string& port);
+
+/// The first rule that matches, "default" where none does.
+std::string fw_decides(const std::vector<FwModelRule>& rules, const Parsed& packet, const std::string& port);
+
+/// Random rules and well-formed packets over a small world, so that they meet often. Its ports
+/// are a, b and c.
+std::vector<FwModelRule> random_fw_rules(std::mt19937& random, unsigned count);
+Frame random_fw_frame(std::mt19937& random);
+
+/// The settings of an instance of fw with these rules, in YAML's flow style: one line.
+std::string fw_settings(const std::vector<FwModelRule>& rules, const std::string& fallback);
+
+} // namespace evnf::test
