@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+# The lab: a client, the VNF and two servers in network namespaces of this run's own.
+#
+#   client ──eth0─┬─ vnf ─┬─eth1── s1        client 10.1.0.2    2001:db8:1::2
+#                 │       └─eth2── s2        s1     10.3.1.2    2001:db8:31::2
+#            10.1.0.1                        s2     10.3.2.2    2001:db8:32::2
+#                                            VIP    10.2.0.2    2001:db8:2::2, routed to the VNF
+#
+# Use:  source lab.sh; lab_up; config FILE <<'YAML' …; start_evnfd FILE; client curl …; assert_clean
+# All that runs in the lab is ended and removed when the script ends, however it ends.
+set -euo pipefail
+
+LAB_SOURCE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+EVNF_BUILD=${EVNF_BUILD:-$(cd "$LAB_SOURCE/../.." && pwd)/build}
+EVNFD=$EVNF_BUILD/bin/evnfd
+EVNFCTL=$EVNF_BUILD/bin/evnfctl
+LAB=evnf-$$
+LAB_DIR=/tmp/$LAB
+EVNFD_LOG=$LAB_DIR/evnfd.log
+EVNFD_SOCKET=$LAB_DIR/evnfd.sock
+PIN_DIR=$LAB_DIR/bpf/evnf
+EVNFD_PID=
+# For the scripts that source this file.
+# shellcheck disable=SC2034
+VIP=10.2.0.2 VIP6=2001:db8:2::2 S1=10.3.1.2 S2=10.3.2.2
+
+# ---------------------------------------------------------------- running things
+
+# in_ns HOST COMMAND…: only the network namespace is entered, so that /sys and bpffs stay in sight.
+in_ns() {
+    local host=$1
+    shift
+    nsenter --net="/run/netns/$LAB-$host" "$@"
+}
+client() { in_ns client "$@"; }
+vnf() { in_ns vnf "$@"; }
+s1() { in_ns s1 "$@"; }
+s2() { in_ns s2 "$@"; }
+
+# wait_until CONDITION SECONDS: polls; false when the time is over.
+wait_until() {
+    local deadline=$((SECONDS + $2))
+    until eval "$1"; do
+        ((SECONDS < deadline)) || return 1
+        sleep 0.05
+    done
+}
+
+# ---------------------------------------------------------------- up and down
+
+lab_up() {
+    ((EUID == 0)) || { echo "the lab needs root: it makes network namespaces" >&2; exit 1; }
+    lab_sweep
+    trap 'lab_remove "$LAB"' EXIT
+    trap 'exit 130' INT TERM
+    mkdir -m 0700 "$LAB_DIR" "$LAB_DIR/bpf"
+    mount -t bpf -o mode=0700 bpffs "$LAB_DIR/bpf"
+    local host
+    for host in client vnf s1 s2; do
+        ip netns add "$LAB-$host"
+        in_ns "$host" sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0 \
+            net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
+        in_ns "$host" ip link set lo up
+    done
+    vnf sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+    client sysctl -qw net.ipv4.ip_local_port_range='1024 65535'
+    lab_wire eth0 client 10.1.0 2001:db8:1
+    lab_wire eth1 s1 10.3.1 2001:db8:31
+    lab_wire eth2 s2 10.3.2 2001:db8:32
+}
+
+# lab_wire PORT HOST NETWORK4 NETWORK6: the VNF's PORT to HOST's eth0; .1 is the VNF, .2 the host.
+lab_wire() {
+    local port=$1 host=$2 v4=$3 v6=$4
+    ip link add "$port" netns "$LAB-vnf" type veth peer name eth0 netns "$LAB-$host"
+    lab_interface vnf "$port" "$v4.1/24" "$v6::1/64"
+    lab_interface "$host" eth0 "$v4.2/24" "$v6::2/64"
+    in_ns "$host" ip route add default via "$v4.1"
+    in_ns "$host" ip -6 route add default via "$v6::1"
+}
+
+# XDP sees frames as they are: no checksum or segment may be left to hardware that is not there.
+# GRO gives the receiving end the NAPI without which frames redirected into it vanish.
+lab_interface() {
+    local host=$1 interface=$2 v4=$3 v6=$4
+    in_ns "$host" ethtool -K "$interface" tx off tso off gso off rxvlan off txvlan off gro on >/dev/null
+    in_ns "$host" ip addr add "$v4" dev "$interface"
+    in_ns "$host" ip addr add "$v6" dev "$interface" nodad
+    in_ns "$host" ip link set "$interface" up
+}
+
+# lab_remove ID: ends every process in the lab's namespaces (nobody else can be there) and removes all of it.
+lab_remove() {
+    local id=$1 namespaces namespace signal
+    namespaces=$(ip netns list | awk -v id="$id-" 'index($1, id) == 1 { print $1 }')
+    for signal in TERM KILL; do
+        lab_signal $signal "$namespaces"
+        wait_until "[[ -z \$(lab_pids '$namespaces') ]]" 5 && break
+    done
+    for namespace in $namespaces; do ip netns delete "$namespace" || true; done
+    if mountpoint -q "/tmp/$id/bpf"; then umount "/tmp/$id/bpf" || true; fi
+    rm -rf "/tmp/$id" || true
+}
+
+lab_pids() {
+    local namespace
+    for namespace in $1; do ip netns pids "$namespace" 2>/dev/null || true; done
+}
+
+lab_signal() {
+    local pid
+    for pid in $(lab_pids "$2"); do kill -"$1" "$pid" 2>/dev/null || true; done
+}
+
+# Removes the labs of scripts that were killed before they could.
+lab_sweep() {
+    local directory id
+    for directory in /tmp/evnf-[0-9]*; do
+        id=${directory#/tmp/}
+        [[ $id =~ ^evnf-([0-9]+)$ && ! -e /proc/${BASH_REMATCH[1]} ]] || continue
+        lab_remove "$id"
+    done
+}
+
+# ---------------------------------------------------------------- evnfd
+
+# config FILE: ports, forwarding and plugins come from standard input; the daemon section is the lab's.
+# `extra` are more lines of that section.
+config() {
+    local file=$1 extra=${2:-}
+    {
+        printf 'daemon:\n  control_socket: %s\n  pin_dir: %s\n' "$EVNFD_SOCKET" "$PIN_DIR"
+        [[ -z $extra ]] || printf '  %s\n' "$extra"
+        cat
+    } >"$file"
+}
+
+ctl() { "$EVNFCTL" -s "$EVNFD_SOCKET" "$@"; }
+
+# start_evnfd FILE: returns when the control socket answers.
+start_evnfd() {
+    # No function here: $! must be evnfd itself.
+    nsenter --net="/run/netns/$LAB-vnf" "$EVNFD" -c "$1" --foreground >>"$EVNFD_LOG" 2>&1 &
+    EVNFD_PID=$!
+    wait_until "! kill -0 $EVNFD_PID 2>/dev/null || ctl status >/dev/null 2>&1" 20 || fail "evnfd did not answer in 20 s"
+    kill -0 "$EVNFD_PID" 2>/dev/null || fail "evnfd ended when it started"
+}
+
+# end_evnfd SIGNAL: sets EXIT_STATUS.
+end_evnfd() {
+    EXIT_STATUS=0
+    kill -"$1" "$EVNFD_PID"
+    wait "$EVNFD_PID" 2>/dev/null || EXIT_STATUS=$?
+    EVNFD_PID=
+}
+
+stop_evnfd() {
+    end_evnfd TERM
+    assert_eq 0 "$EXIT_STATUS" "exit status of evnfd on SIGTERM"
+}
+
+generation() { ctl status --json | jq .generation; }
+
+# reload: SIGHUP, and back when the new generation carries traffic.
+reload() {
+    local before
+    before=$(generation)
+    kill -HUP "$EVNFD_PID"
+    wait_until "(( \$(generation) > $before ))" 10 || fail "no new generation in 10 s after SIGHUP"
+}
+
+# ---------------------------------------------------------------- servers and load
+
+# start_nginx HOST…: real nginx; / says which server it is, /slow trickles 4 MB for about 8 s.
+# Listens on 80 and 8080 to 8082, and with TLS on 443.
+start_nginx() {
+    local host
+    [[ -e $LAB_DIR/tls.key ]] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+        -subj /CN=evnf.test -keyout "$LAB_DIR/tls.key" -out "$LAB_DIR/tls.crt" 2>/dev/null
+    for host in "$@"; do
+        local prefix=$LAB_DIR/$host
+        mkdir -p "$prefix/html"
+        chmod 0711 "$LAB_DIR" "$prefix"
+        truncate -s 4M "$prefix/html/slow"
+        sed "s|@HOST@|$host|; s|@DIR@|$LAB_DIR|" "$LAB_SOURCE/nginx.conf" >"$prefix/nginx.conf"
+        in_ns "$host" nginx -p "$prefix" -e error.log -c nginx.conf 2>>"$prefix/error.log" &
+        wait_until "[[ \$(in_ns $host curl -s http://127.0.0.1/) == $host ]]" 10 || fail "nginx on $host did not start"
+    done
+}
+
+# served HOST: requests that its nginx has answered on its web ports.
+served() { in_ns "$1" curl -s http://127.0.0.1:9999/ | awk 'NR == 3 { print $3 }'; }
+
+# start_load NAME SECONDS URL [WRK-ARGUMENT…]: wrk in the background; its result is read by finish_load.
+start_load() {
+    local name=$1 seconds=$2 url=$3
+    shift 3
+    client env WRK_RESULT="$LAB_DIR/$name.json" wrk -s "$LAB_SOURCE/wrk.lua" -t2 -c36 -d"${seconds}s" "$@" "$url" \
+        >"$LAB_DIR/$name.wrk" 2>&1 &
+    LOAD_PID=$!
+    LOAD_NAME=$name
+}
+
+# finish_load: waits; sets REQUESTS and ERRORS (connect, read, write, timeout and HTTP status).
+finish_load() {
+    wait "$LOAD_PID" || fail "wrk failed: $(cat "$LAB_DIR/$LOAD_NAME.wrk")"
+    REQUESTS=$(jq .requests "$LAB_DIR/$LOAD_NAME.json")
+    ERRORS=$(jq '.connect + .read + .write + .timeout + .status' "$LAB_DIR/$LOAD_NAME.json")
+}
+
+# ---------------------------------------------------------------- assertions
+
+# fail TEXT: the end, with what the reader needs to know why.
+fail() {
+    {
+        printf '\nFAILED: %s\n' "$1"
+        local frame
+        for ((frame = 1; frame < ${#FUNCNAME[@]}; frame++)); do
+            printf '  at %s:%s\n' "${BASH_SOURCE[frame]}" "${BASH_LINENO[frame - 1]}"
+        done
+        if [[ -s $EVNFD_LOG ]]; then
+            printf '%s\n' '--- evnfd, last lines'
+            tail -n 40 "$EVNFD_LOG"
+        fi
+        if [[ -S $EVNFD_SOCKET ]]; then
+            printf '%s\n' '--- evnfctl stats'
+            timeout 3 "$EVNFCTL" -s "$EVNFD_SOCKET" stats || true
+        fi
+    } >&2
+    exit 1
+}
+
+assert_eq() { [[ $1 == "$2" ]] || fail "$3: wanted '$1', got '$2'"; }
+
+# assert_json FILTER JSON WHAT: jq's answer must be true.
+assert_json() { jq -e "$1" >/dev/null <<<"$2" || fail "$3: $1 is not so in $2"; }
+
+# assert_load_clean WHAT: after finish_load, requests were made and none failed.
+assert_load_clean() {
+    assert_eq 0 "$ERRORS" "$1: failed requests ($(cat "$LAB_DIR/$LOAD_NAME.json"))"
+    ((REQUESTS > 0)) || fail "$1: no request was made"
+}
+
+# assert_eventually CONDITION WHAT
+assert_eventually() { wait_until "$1" 10 || fail "$2: not in 10 s"; }
+
+# assert_clean: nothing was lost by us. Each test ends with it unless losing is what it provokes.
+assert_clean() {
+    assert_json '.missed_tail_calls == 0 and .lost_events == 0 and .redirect_errors == 0' "$(ctl stats --json)" \
+        "nothing lost by eVNF"
+}
+
+# rule_packets NAME: packets that the firewall counted under that rule.
+rule_packets() { ctl fw rules --json | jq --arg name "$1" '.[] | select(.name == $name) | .packets'; }
