@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT
+/// What the load balancer's settings may say, and what it answers to what they may not.
+#include "../../plugins/lb/settings.hpp"
+
+#include <netinet/in.h>
+
+#include "catch.hpp"
+
+using namespace std::chrono_literals;
+using evnf::lb::BackendState;
+using evnf::lb::Settings;
+
+namespace {
+
+using Lines = std::vector<std::string>;
+
+struct Outcome {
+    Settings settings;
+    Lines errors, warnings;
+};
+
+Outcome read(const std::string& yaml)
+{
+    evnf::Problems problems{"f"};
+    const auto root = YAML::Load(yaml);
+    Outcome outcome;
+    outcome.settings = evnf::lb::read_settings(evnf::Node{root, "", root.Mark(), problems});
+    outcome.errors = problems.errors();
+    outcome.warnings = problems.warnings();
+    return outcome;
+}
+
+/// Problems of a configuration whose one service has these keys beside a backend.
+Lines errors_of_service(const std::string& keys)
+{
+    return read("services: [{name: web, vip: 10.2.0.2, port: 80, proto: tcp, " + keys
+                + ", backends: [{name: s1, address: 10.3.1.2}]}]")
+        .errors;
+}
+
+/// Problems of a configuration whose one service has these backends.
+Lines errors_of_backends(const std::string& backends)
+{
+    return read("services: [{name: web, vip: 10.2.0.2, port: 80, proto: tcp, backends: [" + backends + "]}]").errors;
+}
+
+bool one_error_ends_with(const Lines& errors, const std::string& text)
+{
+    INFO(text);
+    CAPTURE(errors);
+    return errors.size() == 1 && errors.front().ends_with(text);
+}
+
+} // namespace
+
+TEST_CASE("lb settings: all that the contract offers of this version is read")
+{
+    const auto [settings, errors, warnings] = read(R"(
+services:
+  - name: web
+    vip: 10.2.0.2
+    port: 80
+    proto: tcp
+    mode: dnat
+    affinity: source
+    slots: 5000
+    backends:
+      - {name: s1, address: 10.3.1.2, port: 8080, weight: 30}
+      - {name: s2, address: 10.3.2.2, state: drain}
+      - {name: s3, address: 10.3.3.2, weight: 0, state: down}
+    health: {type: none}
+    feedback: {source: none}
+  - {name: dns, vip: "2001:db8::53", port: 53, proto: udp, backends: {name: d, address: "2001:db8::1"}}
+timeouts: {syn: 5s, established: 1h, fin: 10s, udp: 20s}
+max_connections: 5000
+)");
+    CHECK(errors == Lines{});
+    CHECK(warnings == Lines{});
+    REQUIRE(settings.services.size() == 2);
+    const auto& web = settings.services[0];
+    CHECK(web.vip.text() == "10.2.0.2");
+    CHECK(web.port == 80);
+    CHECK(web.protocol == IPPROTO_TCP);
+    CHECK(web.by_source);
+    CHECK(web.slots == 5000);
+    REQUIRE(web.backends.size() == 3);
+    CHECK(web.backends[0].port == 8080);
+    CHECK(web.backends[0].effective_weight() == 30);
+    CHECK(web.backends[1].port == 80);
+    CHECK(web.backends[1].state == BackendState::drain);
+    CHECK(web.backends[1].weight == 100);
+    CHECK(web.backends[1].effective_weight() == 0);
+    CHECK(web.backends[2].state == BackendState::down);
+    CHECK(settings.services[1].protocol == IPPROTO_UDP);
+    CHECK_FALSE(settings.services[1].by_source);
+    CHECK(settings.services[1].slots == 4096);
+    CHECK(settings.timeouts.syn == 5s);
+    CHECK(settings.timeouts.established == 1h);
+    CHECK(settings.timeouts.fin == 10s);
+    CHECK(settings.timeouts.udp == 20s);
+    CHECK(settings.max_connections == 5000);
+}
+
+TEST_CASE("lb settings: a service needs a name, a vip, a port, a protocol and a backend")
+{
+    CHECK(read("services: [{}]").errors
+          == Lines{"f:1:12: services[0]: 'backends' is missing", "f:1:12: services[0]: 'name' is missing",
+                   "f:1:12: services[0]: 'port' is missing", "f:1:12: services[0]: 'proto' is missing",
+                   "f:1:12: services[0]: 'vip' is missing"});
+    CHECK(one_error_ends_with(errors_of_backends(""), "services[0].backends: must name at least one backend"));
+    CHECK(one_error_ends_with(read("timeouts: {syn: 5s}").errors, "'services' is missing"));
+}
+
+TEST_CASE("lb settings: names are unique, backends' within their service")
+{
+    const auto outcome = read(R"(services:
+  - {name: web, vip: 10.2.0.2, port: 80, proto: tcp, backends: [{name: a, address: 10.3.0.1}]}
+  - {name: web, vip: 10.2.0.3, port: 80, proto: tcp, backends: [{name: a, address: 10.3.0.1}]}
+)");
+    CHECK(outcome.errors == Lines{"f:3:5: services[1]: another service is named 'web'"});
+    CHECK(one_error_ends_with(errors_of_backends("{name: a, address: 10.3.0.1}, {name: a, address: 10.3.0.2}"),
+                              "services[0].backends[1]: another backend is named 'a'"));
+}
+
+TEST_CASE("lb settings: a vip, port and protocol belong to one service; the protocol tells services apart")
+{
+    const std::string start = "services:\n  - {name: a, vip: 10.2.0.2, port: 53, proto: udp, backends: "
+                              "[{name: s, address: 10.3.0.1}]}\n  - {name: b, vip: 10.2.0.2, port: 53, proto: ";
+    const std::string end = ", backends: [{name: s, address: 10.3.0.1}]}";
+    CHECK(read(start + "tcp" + end).errors == Lines{});
+    CHECK(read(start + "udp" + end).errors
+          == Lines{"f:3:5: services[1]: has the vip, port and proto of service 'a'"});
+}
+
+TEST_CASE("lb settings: a service's backends differ in address or port")
+{
+    CHECK(errors_of_backends("{name: a, address: 10.3.0.1}, {name: b, address: 10.3.0.1, port: 81}") == Lines{});
+    CHECK(one_error_ends_with(errors_of_backends("{name: a, address: 10.3.0.1}, {name: b, address: 10.3.0.1, port: 80}"),
+                              "services[0].backends[1]: another backend of 'web' has this address and port"));
+}
+
+TEST_CASE("lb settings: vip and backends are of one IP version")
+{
+    CHECK(one_error_ends_with(errors_of_backends("{name: a, address: \"2001:db8::1\"}"),
+                              "must be an IPv4 address as the service's vip is"));
+}
+
+TEST_CASE("lb settings: values out of range are refused where they stand")
+{
+    CHECK(read("services: [{name: web, vip: 10.2.0.2, port: 80, proto: tcp,\n"
+               " backends: [{name: a, address: 10.3.0.1, weight: 10001}]}]")
+              .errors
+          == Lines{"f:2:50: services[0].backends[0].weight: must be a whole number from 0 to 10000, not '10001'"});
+    CHECK(one_error_ends_with(errors_of_service("slots: 4095"), "from 4096 to 65536, not '4095'"));
+    CHECK(one_error_ends_with(errors_of_service("slots: 65537"), "from 4096 to 65536, not '65537'"));
+    CHECK(errors_of_service("slots: 65536") == Lines{});
+    CHECK(one_error_ends_with(errors_of_backends("{name: a, address: 10.3.0.1, port: 0}"), "not '0'"));
+    CHECK(one_error_ends_with(errors_of_backends("{name: a, address: 10.3.0.1, state: gone}"),
+                              "must be one of active, drain, down, not 'gone'"));
+    CHECK(one_error_ends_with(read("{services: [], max_connections: 0}").errors, "from 1 to 10000000, not '0'"));
+    CHECK(one_error_ends_with(read("{services: [], timeouts: {syn: 999ms}}").errors,
+                              "timeouts.syn: must be a time from 1000ms to 604800s such as 500ms, 30s, 5m or 2h, "
+                              "not '999ms'"));
+}
+
+TEST_CASE("lb settings: names that would not fit where they are kept are refused")
+{
+    CHECK(one_error_ends_with(errors_of_backends("{name: a/b, address: 10.3.0.1}"), "must not contain '/'"));
+    CHECK(errors_of_backends("{name: " + std::string(59, 'n') + ", address: 10.3.0.1}") == Lines{});
+    CHECK(one_error_ends_with(errors_of_backends("{name: " + std::string(60, 'n') + ", address: 10.3.0.1}"),
+                              "must not be longer than 59 characters"));
+}
+
+TEST_CASE("lb settings: what later versions offer is refused by name")
+{
+    CHECK(one_error_ends_with(errors_of_service("mode: fullnat"),
+                              "services[0].mode: not supported by this version: fullnat"));
+    CHECK(one_error_ends_with(errors_of_service("mode: local"),
+                              "services[0].mode: not supported by this version: local"));
+    CHECK(one_error_ends_with(errors_of_service("health: {type: tcp}"),
+                              "services[0].health.type: not supported by this version: tcp"));
+    CHECK(one_error_ends_with(errors_of_service("health: {type: none, rise: 2}"),
+                              "not supported by this version: services[0].health.rise"));
+    CHECK(one_error_ends_with(errors_of_service("feedback: {source: snmp}"),
+                              "services[0].feedback.source: not supported by this version: snmp"));
+    CHECK(one_error_ends_with(read("{services: [], new_flow_limit: 125000/s}").errors,
+                              "not supported by this version: new_flow_limit"));
+}
+
+TEST_CASE("lb settings: unknown keys are refused")
+{
+    CHECK(one_error_ends_with(errors_of_service("vipp: 10.2.0.3"), "services[0].vipp: unknown key (did you mean 'vip'?)"));
+    CHECK(one_error_ends_with(errors_of_backends("{name: a, address: 10.3.0.1, wieght: 3}"),
+                              "services[0].backends[0].wieght: unknown key (did you mean 'weight'?)"));
+}
+
+TEST_CASE("lb settings: a weight too small for any slot is warned of")
+{
+    const auto outcome = read("services: [{name: web, vip: 10.2.0.2, port: 80, proto: tcp, backends: ["
+                              "{name: big, address: 10.3.0.1, weight: 10000}, "
+                              "{name: small, address: 10.3.0.2, weight: 1}]}]");
+    CHECK(outcome.errors == Lines{});
+    REQUIRE(outcome.warnings.size() == 1);
+    CHECK(outcome.warnings.front().find("backend 'small' gets no traffic") != std::string::npos);
+}
