@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MIT
+#include "ndpi_engine.hpp"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <evnf/address.hpp>
+#include <evnf/bpf.hpp>
+#include <mutex>
+#include <stdexcept>
+
+// A C library's header: its own casts and members are not ours to mend.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wold-style-cast"
+#include <ndpi_api.h>
+#pragma GCC diagnostic pop
+
+// What changed from release to release of nDPI; written against 4.2 to 4.8.
+#define NDPI_AT_LEAST(major, minor) (NDPI_MAJOR > (major) || (NDPI_MAJOR == (major) && NDPI_MINOR >= (minor)))
+
+namespace evnf::dpi {
+
+namespace {
+
+dpi_confidence stable(ndpi_confidence_t confidence)
+{
+    switch (confidence) {
+    case NDPI_CONFIDENCE_UNKNOWN: return DPI_CONFIDENCE_UNKNOWN;
+    case NDPI_CONFIDENCE_MATCH_BY_PORT: return DPI_CONFIDENCE_PORT;
+#if !NDPI_AT_LEAST(4, 6) || NDPI_AT_LEAST(4, 8)
+    case NDPI_CONFIDENCE_MATCH_BY_IP: return DPI_CONFIDENCE_ADDRESS;
+#endif
+#if NDPI_AT_LEAST(4, 4)
+    case NDPI_CONFIDENCE_DPI_PARTIAL:
+    case NDPI_CONFIDENCE_DPI_PARTIAL_CACHE: return DPI_CONFIDENCE_PARTIAL;
+#endif
+    case NDPI_CONFIDENCE_DPI_CACHE: return DPI_CONFIDENCE_DPI_CACHE;
+    default: return DPI_CONFIDENCE_DPI;
+    }
+}
+
+Label name(ndpi_detection_module_struct* module, const ndpi_protocol& protocol, dpi_confidence confidence)
+{
+    char text[DPI_NAME_SIZE];
+    Label label;
+    label.app = ndpi_protocol2name(module, protocol, text, sizeof text);
+    label.category = ndpi_category_get_name(module, protocol.category);
+    label.confidence = confidence;
+    return label;
+}
+
+/// Has nDPI read rules from memory: it only reads from files.
+void load_rules(ndpi_detection_module_struct* module, const std::string& rules)
+{
+    if (rules.empty()) return;
+    const Fd file{memfd_create("evnf-dpi-protocols", MFD_CLOEXEC)};
+    if (!file) throw_errno(errno, "cannot make a memory file for protocols_file");
+    if (write(file.get(), rules.data(), rules.size()) != static_cast<ssize_t>(rules.size()))
+        throw_errno(errno, "cannot write the memory file for protocols_file");
+    const auto path = fmt::format("/proc/self/fd/{}", file.get());
+    if (ndpi_load_protocols_file(module, path.c_str()) != 0)
+        throw std::runtime_error{"nDPI refuses protocols_file"};
+}
+
+} // namespace
+
+Engine::Engine(const std::string& protocols)
+{
+    // nDPI forbids to initialise two modules at the same time.
+    static std::mutex one_at_a_time;
+    const std::lock_guard lock{one_at_a_time};
+    module_ = ndpi_init_detection_module(ndpi_no_prefs);
+    if (!module_) throw std::runtime_error{"nDPI cannot make a detection module"};
+    NDPI_PROTOCOL_BITMASK all;
+    NDPI_BITMASK_SET_ALL(all);
+    ndpi_set_protocol_detection_bitmask2(module_, &all);
+    try {
+        load_rules(module_, protocols);
+    } catch (...) {
+        ndpi_exit_detection_module(module_);
+        throw;
+    }
+    ndpi_finalize_initialization(module_);
+}
+
+Engine::~Engine()
+{
+    ndpi_exit_detection_module(module_);
+}
+
+Label Engine::guess(const dpi_key& key, unsigned initiator) const
+{
+    const unsigned from = initiator & 1, to = from ^ 1;
+    const bool v4 = Address::from(key.address[0]).is_v4();
+    const auto ask = [&](bool by_address) {
+        const auto host = [&](unsigned end) { return v4 && by_address ? ntohl(key.address[end].words[3]) : 0; };
+        return ndpi_guess_undetected_protocol(module_, nullptr, key.protocol, host(from), ntohs(key.port[from]),
+                                              host(to), ntohs(key.port[to]));
+    };
+    const auto protocol = ask(true);
+    if (protocol.app_protocol == NDPI_PROTOCOL_UNKNOWN) return {};
+    const bool by_port = protocol.app_protocol == ask(false).app_protocol;
+    return name(module_, protocol, by_port ? DPI_CONFIDENCE_PORT : DPI_CONFIDENCE_ADDRESS);
+}
+
+Inspection::Inspection(std::shared_ptr<Engine> engine)
+    : engine_{std::move(engine)}, flow_{static_cast<ndpi_flow_struct*>(ndpi_flow_malloc(sizeof *flow_))}
+{
+    if (!flow_) throw std::bad_alloc{};
+    std::memset(flow_, 0, sizeof *flow_);
+}
+
+Inspection::~Inspection()
+{
+    ndpi_free_flow(flow_);
+}
+
+bool Inspection::feed(std::span<const std::byte> packet, std::uint64_t time_ms, bool from_initiator)
+{
+    const auto length = static_cast<unsigned short>(std::min<std::size_t>(packet.size(), DPI_LARGE_COPY));
+    std::memcpy(engine_->packet_, packet.data(), length);
+    std::memset(engine_->packet_ + length, 0, Engine::kTail);
+#if NDPI_AT_LEAST(4, 6)
+    ndpi_flow_input_info input{};
+    input.in_pkt_dir = from_initiator ? NDPI_IN_PKT_DIR_C_TO_S : NDPI_IN_PKT_DIR_S_TO_C;
+    const auto protocol =
+        ndpi_detection_process_packet(engine_->module_, flow_, engine_->packet_, length, time_ms, &input);
+#else
+    (void)from_initiator; // takes the lower port for the server's
+    const auto protocol = ndpi_detection_process_packet(engine_->module_, flow_, engine_->packet_, length, time_ms);
+#endif
+    protocol_ = {protocol.master_protocol, protocol.app_protocol, protocol.category};
+    return protocol_.app != NDPI_PROTOCOL_UNKNOWN && !ndpi_extra_dissection_possible(engine_->module_, flow_);
+}
+
+void Inspection::give_up()
+{
+    if (protocol_.app != NDPI_PROTOCOL_UNKNOWN) return;
+    std::uint8_t guessed = 0;
+    const auto protocol = ndpi_detection_giveup(engine_->module_, flow_, 1, &guessed);
+    protocol_ = {protocol.master_protocol, protocol.app_protocol, protocol.category};
+}
+
+Label Inspection::label() const
+{
+    if (protocol_.app == NDPI_PROTOCOL_UNKNOWN && protocol_.master == NDPI_PROTOCOL_UNKNOWN) return {};
+    ndpi_protocol protocol{};
+    protocol.master_protocol = protocol_.master;
+    protocol.app_protocol = protocol_.app;
+    protocol.category = static_cast<ndpi_protocol_category_t>(protocol_.category);
+    auto label = name(engine_->module_, protocol, stable(flow_->confidence));
+    const bool ssh = protocol_.app == NDPI_PROTOCOL_SSH || protocol_.master == NDPI_PROTOCOL_SSH;
+    label.sni = ssh ? flow_->protos.ssh.client_signature : flow_->host_server_name;
+    return label;
+}
+
+} // namespace evnf::dpi
