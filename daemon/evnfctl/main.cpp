@@ -35,6 +35,8 @@ constexpr std::string_view kUsage = R"(usage: evnfctl [OPTIONS] COMMAND
 
 )";
 
+constexpr const char* kSocket = "/run/evnf/evnfd.sock";
+
 enum ExitStatus { kDone = 0, kRefused = 1, kNoDaemonOrUsage = 2 };
 
 struct UsageError : std::runtime_error {
@@ -97,7 +99,7 @@ Arguments parse(int argc, char** argv)
     options::options_description visible{"options"}, all;
     // clang-format off
     visible.add_options()
-        ("socket,s", options::value(&arguments.socket)->default_value("/run/evnf/evnfd.sock")->value_name("PATH"),
+        ("socket,s", options::value(&arguments.socket)->default_value(kSocket)->value_name("PATH"),
          "control socket of the daemon")
         ("json", options::bool_switch(&arguments.json), "print the answer as one line of JSON")
         ("help,h", "print this text")

@@ -126,18 +126,18 @@ void fit(std::vector<Column>& columns, std::size_t width)
     const auto room = [](const Column& c) { return c.numbers || c.width <= kNarrowest ? 0 : c.width; };
     for (; total > width; --total) {
         const auto widest = std::max_element(columns.begin(), columns.end(),
-                                             [&](const Column& a, const Column& b) { return room(a) < room(b); });
+                                             [&](const auto& a, const auto& b) { return room(a) < room(b); });
         if (room(*widest) == 0) return;
         --widest->width;
     }
 }
 
-std::string line(const std::vector<Column>& columns, const std::string& (*text_of)(const Column&, std::size_t),
-                 std::size_t row)
+template <class TextOf>
+std::string line(const std::vector<Column>& columns, TextOf text_of)
 {
     std::string out;
     for (const Column& column : columns) {
-        const std::string text = cut(text_of(column, row), column.width);
+        const std::string text = cut(text_of(column), column.width);
         const std::string padding(column.width - display_width(text), ' ');
         if (!out.empty()) out += kGap;
         out += column.numbers ? padding + text : text + padding;
@@ -150,9 +150,9 @@ std::string table(const json::array& rows, std::size_t width)
     std::vector<Column> columns = columns_of(rows);
     if (columns.empty()) return "";
     fit(columns, width);
-    std::string out = line(columns, [](const Column& c, std::size_t) -> const std::string& { return c.title; }, 0);
+    std::string out = line(columns, [](const Column& column) { return column.title; });
     for (std::size_t row = 0; row < rows.size(); ++row)
-        out += line(columns, [](const Column& c, std::size_t r) -> const std::string& { return c.cells[r]; }, row);
+        out += line(columns, [row](const Column& column) { return column.cells[row]; });
     return out;
 }
 

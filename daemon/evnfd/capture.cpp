@@ -29,7 +29,10 @@ struct Network {
     std::string unusable;
 };
 
-unsigned byte(std::span<const std::byte> bytes, std::size_t at) { return std::to_integer<unsigned>(bytes[at]); }
+unsigned byte(std::span<const std::byte> bytes, std::size_t at)
+{
+    return std::to_integer<unsigned>(bytes[at]);
+}
 
 Network by_version(std::span<const std::byte> bytes)
 {
@@ -44,7 +47,8 @@ Network by_ethertype(std::span<const std::byte> bytes, std::size_t header, std::
     if (bytes.size() < header) return {.unusable = "shorter than its link header"};
     const unsigned protocol = byte(bytes, at) << 8 | byte(bytes, at + 1);
     // Below are the kernel's own numbers for frames that carry no ethertype.
-    if (protocol < ETH_P_802_3_MIN) return {.unusable = fmt::format("protocol {:#06x} is no ethertype", protocol)};
+    if (protocol < ETH_P_802_3_MIN)
+        return {.unusable = fmt::format("protocol {:#06x} is no ethertype", protocol)};
     return {.offset = header, .protocol = static_cast<std::uint16_t>(protocol)};
 }
 
@@ -56,10 +60,10 @@ Network by_family(std::span<const std::byte> bytes)
     const unsigned family = std::min(big, __builtin_bswap32(big));
     switch (family) {
     case 2: return {.offset = kFamilyHeader, .protocol = ETH_P_IP};
-    case 10:              // Linux
-    case 24:              // NetBSD, OpenBSD
-    case 28:              // FreeBSD
-    case 30:              // macOS
+    case 10: // Linux
+    case 24: // NetBSD, OpenBSD
+    case 28: // FreeBSD
+    case 30: // macOS
         return {.offset = kFamilyHeader, .protocol = ETH_P_IPV6};
     default: return {.unusable = fmt::format("address family {} is neither IPv4 nor IPv6", family)};
     }
@@ -78,7 +82,8 @@ Network network_of(int link_type, std::span<const std::byte> bytes)
     default: break;
     }
     const char* name = pcap_datalink_val_to_name(link_type);
-    return {.unusable = fmt::format("link type {} is not supported", name ? name : std::to_string(link_type))};
+    return {.unusable =
+                fmt::format("link type {} is not supported", name ? name : std::to_string(link_type))};
 }
 
 void give_ethernet(Frame& frame, std::span<const std::byte> bytes, const Network& network)
@@ -87,7 +92,8 @@ void give_ethernet(Frame& frame, std::span<const std::byte> bytes, const Network
     for (const unsigned char octet : kAddresses) frame.bytes.push_back(std::byte{octet});
     frame.bytes.push_back(static_cast<std::byte>(network.protocol >> 8));
     frame.bytes.push_back(static_cast<std::byte>(network.protocol & 0xff));
-    frame.bytes.insert(frame.bytes.end(), bytes.begin() + static_cast<std::ptrdiff_t>(network.offset), bytes.end());
+    const auto payload = bytes.subspan(network.offset);
+    frame.bytes.insert(frame.bytes.end(), payload.begin(), payload.end());
     frame.synthetic_ethernet = true;
 }
 
@@ -157,7 +163,8 @@ void CaptureWriter::write(std::span<const std::byte> frame, std::chrono::nanosec
     header.ts.tv_sec = seconds.count();
     header.ts.tv_usec = (time - seconds).count();
     header.caplen = header.len = static_cast<bpf_u_int32>(frame.size());
-    pcap_dump(reinterpret_cast<u_char*>(dumper_.get()), &header, reinterpret_cast<const u_char*>(frame.data()));
+    pcap_dump(reinterpret_cast<u_char*>(dumper_.get()), &header,
+              reinterpret_cast<const u_char*>(frame.data()));
 }
 
 void CaptureWriter::close()
@@ -165,7 +172,8 @@ void CaptureWriter::close()
     const bool failed = pcap_dump_flush(dumper_.get()) != 0 || std::ferror(pcap_dump_file(dumper_.get()));
     const int error = errno;
     dumper_.reset();
-    if (failed) throw std::system_error{error, std::generic_category(), fmt::format("cannot write {}", path_)};
+    if (failed)
+        throw std::system_error{error, std::generic_category(), fmt::format("cannot write {}", path_)};
 }
 
 } // namespace evnf
