@@ -242,22 +242,24 @@ static __always_inline void send_copy(evnf_ctx *ctx, const struct evnf_packet *p
 		bpf_ringbuf_submit(copy, wake_up());
 }
 
-/* False where the ring has no room. */
+/* Copies into a record of a size that the verifier knows; false where the ring has no room. */
+#define COPY_INTO(room)                                                                            \
+	({                                                                                         \
+		struct dpi_copy *copy = bpf_ringbuf_reserve(&dpi_copies, sizeof(*copy) + (room), 0); \
+                                                                                                   \
+		if (copy)                                                                          \
+			send_copy(ctx, pkt, key, direction, flow, copy, room);                     \
+		copy != NULL;                                                                      \
+	})
+
 static __always_inline bool copy_packet(evnf_ctx *ctx, const struct evnf_packet *pkt, const struct dpi_key *key,
 					__u32 direction, struct dpi_flow *flow)
 {
-	struct dpi_copy *copy;
-
-	if (pkt->l3_length <= DPI_SMALL_COPY) {
-		copy = bpf_ringbuf_reserve(&dpi_copies, sizeof(*copy) + DPI_SMALL_COPY, 0);
-		if (copy)
-			send_copy(ctx, pkt, key, direction, flow, copy, DPI_SMALL_COPY);
-		return copy;
-	}
-	copy = bpf_ringbuf_reserve(&dpi_copies, sizeof(*copy) + DPI_LARGE_COPY, 0);
-	if (copy)
-		send_copy(ctx, pkt, key, direction, flow, copy, DPI_LARGE_COPY);
-	return copy;
+	if (pkt->l3_length <= DPI_SMALL_COPY)
+		return COPY_INTO(DPI_SMALL_COPY);
+	if (pkt->l3_length <= DPI_MEDIUM_COPY)
+		return COPY_INTO(DPI_MEDIUM_COPY);
+	return COPY_INTO(DPI_LARGE_COPY);
 }
 
 /* The ring is full. The budget is not spent by it: a later packet takes this one's place. */

@@ -13,8 +13,10 @@
 #include <evnf/packet_shared.h>
 
 enum {
-	DPI_SMALL_COPY = 256,      /* bytes of packet in a record of the small class */
-	DPI_LARGE_COPY = 2048,     /* bytes of packet in a record of the large class */
+	/* Bytes of packet in a record: requests and ACKs; the usual MTU; all that fits an XDP frame. */
+	DPI_SMALL_COPY = 256,
+	DPI_MEDIUM_COPY = 1536,
+	DPI_LARGE_COPY = 4096,
 	DPI_RING_BYTES = 16 << 20,
 	DPI_WAKE_BYTES = DPI_RING_BYTES / 8, /* fill level at which the reader is woken at once */
 	DPI_MAX_APPS = 4096,       /* application and category pairs that can be told apart */

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <tuple>
 #include <vector>
 
 #include "opening.hpp"
@@ -94,9 +95,11 @@ Knowledge Inspector::describe(const dpi_key& key, const dpi_flow& flow) const
 {
     const std::lock_guard lock{mutex_};
     const auto found = flows_.find(dpi_verdict_id(flow.verdict));
-    if (found != flows_.end() && found->second.known.label.known()) return found->second.known;
-    const auto state = flow.flags & DPI_FLOW_PAYLOAD ? DPI_INSPECTING : DPI_NEW;
-    return {found == flows_.end() ? state : found->second.known.state, engine_->guess(key, flow.initiator)};
+    if (found == flows_.end())
+        return {flow.flags & DPI_FLOW_PAYLOAD ? DPI_INSPECTING : DPI_NEW, engine_->guess(key, flow.initiator)};
+    const auto& [known, inspection] = std::tie(found->second.known, found->second.inspection);
+    if (known.label.known() || !inspection) return known;
+    return {known.state, inspection->guess(key, flow.initiator)};
 }
 
 Label Inspector::finish(const dpi_key& key, const dpi_flow& flow)

@@ -26,6 +26,12 @@ namespace evnf::dpi {
 
 namespace {
 
+#if NDPI_AT_LEAST(4, 8)
+constexpr auto guess_v4 = ndpi_guess_undetected_protocol_v4;
+#else
+constexpr auto guess_v4 = ndpi_guess_undetected_protocol;
+#endif
+
 dpi_confidence stable(ndpi_confidence_t confidence)
 {
     switch (confidence) {
@@ -92,14 +98,16 @@ Engine::~Engine()
     ndpi_exit_detection_module(module_);
 }
 
-Label Engine::guess(const dpi_key& key, unsigned initiator) const
+/// `flow`, where there is one, rules out what nDPI has excluded by then.
+Label Engine::guess(const dpi_key& key, unsigned initiator, ndpi_flow_struct* flow) const
 {
     const unsigned from = initiator & 1, to = from ^ 1;
     const bool v4 = Address::from(key.address[0]).is_v4();
+    // Of what has no ports nDPI would look at the packet last seen, which may be another flow's.
+    if (key.protocol != IPPROTO_TCP && key.protocol != IPPROTO_UDP) flow = nullptr;
     const auto ask = [&](bool by_address) {
         const auto host = [&](unsigned end) { return v4 && by_address ? ntohl(key.address[end].words[3]) : 0; };
-        return ndpi_guess_undetected_protocol(module_, nullptr, key.protocol, host(from), ntohs(key.port[from]),
-                                              host(to), ntohs(key.port[to]));
+        return guess_v4(module_, flow, key.protocol, host(from), ntohs(key.port[from]), host(to), ntohs(key.port[to]));
     };
     const auto protocol = ask(true);
     if (protocol.app_protocol == NDPI_PROTOCOL_UNKNOWN) return {};
@@ -143,6 +151,11 @@ void Inspection::give_up()
     std::uint8_t guessed = 0;
     const auto protocol = ndpi_detection_giveup(engine_->module_, flow_, 1, &guessed);
     protocol_ = {protocol.master_protocol, protocol.app_protocol, protocol.category};
+}
+
+Label Inspection::guess(const dpi_key& key, unsigned initiator) const
+{
+    return engine_->guess(key, initiator, flow_);
 }
 
 Label Inspection::label() const

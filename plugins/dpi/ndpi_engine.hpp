@@ -42,6 +42,8 @@ public:
     /// Decides on what was seen so far, by ports and addresses where that is not enough.
     void give_up();
     Label label() const;
+    /// What give_up() would say of a flow whose label is not known; leaves the state as it is.
+    Label guess(const dpi_key& key, unsigned initiator) const;
 
 private:
     struct Protocol {
@@ -63,10 +65,12 @@ public:
     Engine& operator=(const Engine&) = delete;
 
     /// What the addresses and ports alone say, of a flow that opened in direction `initiator`.
-    Label guess(const dpi_key& key, unsigned initiator) const;
+    Label guess(const dpi_key& key, unsigned initiator) const { return guess(key, initiator, nullptr); }
 
 private:
     friend class Inspection;
+    Label guess(const dpi_key& key, unsigned initiator, ndpi_flow_struct* flow) const;
+
     static constexpr std::size_t kTail = 64; // nDPI reads past the end in places
     ndpi_detection_module_struct* module_;
     alignas(8) unsigned char packet_[DPI_LARGE_COPY + kTail];

@@ -68,7 +68,7 @@ json::object report_flow(const dpi_key& key, const dpi_flow& flow, const Knowled
     };
     if (key.vlan[0] != EVNF_NO_VLAN) object["vlan"] = key.vlan[0];
     if (key.vlan[1] != EVNF_NO_VLAN) object["inner_vlan"] = key.vlan[1];
-    object["sni"] = known.label.sni.empty() ? json::value{} : json::value{known.label.sni};
+    object["sni"] = known.label.sni.empty() ? json::value() : json::value(known.label.sni);
     return object;
 }
 
