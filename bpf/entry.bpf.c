@@ -23,7 +23,8 @@ static __always_inline void begin(evnf_ctx *ctx, struct evnf_packet *pkt)
 	pkt->frame_length = evnf_frame_length(ctx);
 	pkt->now = bpf_jiffies64();
 	pkt->visited = 0;
-	if (counters) {
+	pkt->self_test = !evnf_config.dry_run && evnf_is_test_run(ctx);
+	if (counters && !pkt->self_test) {
 		counters->packets++;
 		counters->bytes += pkt->frame_length;
 	}
@@ -65,6 +66,8 @@ SEC(EVNF_SECTION) int evnf_entry(evnf_ctx *ctx)
 	if (!pkt)
 		return EVNF_HOOK_DROP;
 	begin(ctx, pkt);
+	if (pkt->self_test)
+		return evnf_finish(ctx, pkt, EVNF_NEXT);
 	decision = evnf_parse(ctx, pkt);
 	if (decision == evnf_kernel(EVNF_REASON_NOT_IP))
 		return pass_by(ctx, pkt, EVNF_REASON_NOT_IP);

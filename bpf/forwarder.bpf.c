@@ -125,6 +125,8 @@ SEC(EVNF_SECTION) int evnf_forwarder(evnf_ctx *ctx)
 	if (!pkt)
 		return EVNF_HOOK_DROP;
 	evnf_visit(pkt);
+	if (pkt->self_test)
+		return EVNF_HOOK_DROP;
 	if (evnf_config.dry_run)
 		return evnf_finish(ctx, pkt, EVNF_FORWARD);
 	return evnf_config.wire ? wire(ctx, pkt) : route(ctx, pkt);

@@ -33,6 +33,12 @@ static __always_inline __u32 evnf_frame_length(const evnf_ctx *ctx)
 	return ctx->data_end - ctx->data;
 }
 
+/* True in BPF_PROG_TEST_RUN, whose frames come from the loopback device (always interface 1). */
+static __always_inline bool evnf_is_test_run(const evnf_ctx *ctx)
+{
+	return ctx->ingress_ifindex == 1;
+}
+
 /* The `size` bytes at `offset` of the frame, or NULL where the frame is shorter. */
 static __always_inline void *evnf_header(const evnf_ctx *ctx, __u32 offset, __u32 size)
 {

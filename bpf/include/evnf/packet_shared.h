@@ -130,7 +130,7 @@ struct evnf_packet {
 	__u8 verdict;         /* enum evnf_verdict, once decided */
 	__u8 reason;          /* enum evnf_reason */
 	__u8 decided_by;      /* stage that decided */
-	__u8 pad;
+	__u8 self_test;       /* the daemon's probe of a new generation: goes through, untouched and uncounted */
 	__u64 now;            /* jiffies at entry: the one clock read of a packet */
 	__u64 note[EVNF_MAX_STAGES]; /* a stage's own remark for --replay; valid where visited says so */
 };

@@ -14,7 +14,8 @@
  * all programs of a generation; a map declared with
  * __uint(pinning, LIBBPF_PIN_BY_NAME) is state, kept from generation to
  * generation and over restarts of the daemon; any other map is made anew for
- * each generation and shared by the plugin's programs in it.
+ * each generation and shared by the plugin's programs in it. Global variables
+ * are not shared: each chain's program has its own.
  */
 #pragma once
 
@@ -96,7 +97,7 @@ static __always_inline void evnf_visit(struct evnf_packet *pkt)
 {
 	struct evnf_stage_counters *counters = evnf_counters();
 
-	if (counters)
+	if (counters && !pkt->self_test)
 		counters->packets++;
 	pkt->visited |= 1u << (evnf_config.stage & 31);
 	evnf_note(pkt, 0);
@@ -171,6 +172,8 @@ static __always_inline int evnf_finish(evnf_ctx *ctx, struct evnf_packet *pkt, i
 		if (!pkt)                                                                          \
 			return EVNF_HOOK_DROP;                                                     \
 		evnf_visit(pkt);                                                                   \
+		if (pkt->self_test)                                                                \
+			return evnf_finish(ctx, pkt, EVNF_NEXT);                                   \
 		return evnf_finish(ctx, pkt, name##_stage(ctx, pkt));                              \
 	}                                                                                          \
 	static __always_inline int name##_stage(evnf_ctx *ctx, struct evnf_packet *pkt)

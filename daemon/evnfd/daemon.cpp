@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: MIT
+#include "daemon.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <boost/asio/post.hpp>
+#include <csignal>
+#include <fstream>
+
+namespace evnf {
+
+namespace asio = boost::asio;
+namespace json = boost::json;
+
+namespace {
+
+constexpr std::chrono::seconds kNeighbourPeriod{5};
+
+/// The PROG_ARRAY is emptied when nobody in user space refers to it: its pin keeps the chain alive without us.
+std::filesystem::path chain_pin(std::uint32_t generation)
+{
+    return std::filesystem::path{"chains"} / std::to_string(generation);
+}
+
+bool is_off(const char* sysctl)
+{
+    std::ifstream file{sysctl};
+    return file.get() == '0';
+}
+
+void warn_unless_forwarding(const Settings& settings, spdlog::logger& log)
+{
+    if (settings.mode != ForwardingMode::route) return;
+    if (is_off("/proc/sys/net/ipv4/ip_forward"))
+        log.warn("IPv4 forwarding is off, so nothing is routed: sysctl -w net.ipv4.ip_forward=1");
+    if (is_off("/proc/sys/net/ipv6/conf/all/forwarding"))
+        log.warn("IPv6 forwarding is off, so nothing is routed: sysctl -w net.ipv6.conf.all.forwarding=1");
+}
+
+} // namespace
+
+Daemon::Daemon(asio::io_context& io, std::string config_file, const Settings& settings, std::shared_ptr<spdlog::logger> log)
+    : io_{io},
+      config_file_{std::move(config_file)},
+      log_{std::move(log)},
+      pins_{settings.pin_dir},
+      routing_{io.get_executor(), *log_,
+               {[this] { on_routing_change(); }, [this](const std::string& name, const Link* link) { on_link(name, link); }}},
+      redirect_errors_{*log_},
+      dataplane_{{io.get_executor(), &clock_, log_, plugin_directory(), false}, &pins_, false},
+      attachments_{pins_, *log_},
+      signals_{io, SIGHUP, SIGTERM, SIGINT},
+      neighbour_timer_{io}
+{
+    warn_unless_forwarding(settings, *log_);
+    control_ = std::make_unique<ControlServer>(io, settings.control_socket,
+                                               [this](const auto& command, const auto& args) { return handle(command, args); });
+    apply();
+    wait_for_signal();
+    keep_neighbours();
+}
+
+Daemon::~Daemon() = default;
+
+void Daemon::run()
+{
+    io_.run();
+    if (dataplane_.settings().on_stop == OnStop::detach) detach();
+    log_->info("stopped");
+}
+
+/// The transaction. Whatever throws leaves the running generation as it was.
+void Daemon::apply()
+{
+    const auto started = std::chrono::steady_clock::now();
+    auto candidate = dataplane_.stage_file(config_file_);
+    check_unchanged(candidate.blueprint.settings);
+    candidate.blueprint.links = find_links(candidate.blueprint.settings);
+    dataplane_.load(candidate);
+    const auto number = candidate.generation->number();
+    try {
+        swap(candidate);
+    } catch (...) {
+        dataplane_.abandon(candidate);
+        pins_.unpin(chain_pin(number));
+        throw;
+    }
+    const auto previous = dataplane_.last_number();
+    dataplane_.commit(std::move(candidate));
+    std::vector<std::string> ports;
+    for (const auto& port : dataplane_.settings().ports) ports.push_back(port.name);
+    attachments_.keep_only(ports);
+    if (previous > 0) pins_.unpin(chain_pin(previous));
+    log_->set_level(dataplane_.settings().log_level);
+    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - started;
+    log_->info("generation {} carries traffic on {} ({:.0f} ms)", number, fmt::join(ports, ", "), took.count());
+}
+
+/// Some settings are what a running daemon stands on.
+void Daemon::check_unchanged(const Settings& next) const
+{
+    if (!dataplane_.running()) return;
+    const auto& now = dataplane_.settings();
+    if (next.pin_dir != now.pin_dir || next.control_socket != now.control_socket)
+        throw std::runtime_error{fmt::format("{}: daemon.pin_dir and daemon.control_socket change only with a restart", config_file_)};
+}
+
+std::map<std::string, PortLink> Daemon::find_links(const Settings& settings) const
+{
+    std::map<std::string, PortLink> links;
+    std::vector<std::string> missing;
+    for (const auto& port : settings.ports) {
+        if (const auto link = routing_.find(port.name))
+            links[port.name] = {link->ifindex, link->mac};
+        else
+            missing.push_back(port.name);
+    }
+    if (!missing.empty()) throw std::runtime_error{fmt::format("no such interface: {}", fmt::join(missing, ", "))};
+    return links;
+}
+
+void Daemon::swap(Dataplane::Candidate& candidate)
+{
+    const auto& blueprint = candidate.blueprint;
+    pins_.pin(candidate.generation->framework_map("evnf_chain").fd(), chain_pin(blueprint.number));
+    candidate.generation->set_routing({routing_state_.generation, routing_.cacheable()});
+    std::vector<AttachmentPlan> plans;
+    std::vector<unsigned> ifindexes;
+    for (const auto& port : blueprint.settings.ports) {
+        const auto ifindex = blueprint.links.at(port.name).ifindex;
+        plans.push_back({port.name, ifindex, port.hook, candidate.generation->entry(port.name)});
+        ifindexes.push_back(ifindex);
+    }
+    redirect_errors_.set_ports(ifindexes);
+    attachments_.swap(plans);
+}
+
+void Daemon::on_routing_change()
+{
+    ++routing_state_.generation;
+    routing_state_.cacheable = routing_.cacheable();
+    if (dataplane_.running()) dataplane_.generation().set_routing(routing_state_);
+}
+
+void Daemon::on_link(const std::string& name, const Link* link)
+{
+    const auto port = dataplane_.ports().find(name);
+    if (port < 0 || !dataplane_.running()) return;
+    if (!link) {
+        log_->warn("port {}: its interface is gone", name);
+        return;
+    }
+    log_->info("port {}: {}", name, link->up ? "up" : "down");
+    dataplane_.generation().set_port(static_cast<std::uint32_t>(port), {link->ifindex, link->mac});
+}
+
+void Daemon::keep_neighbours()
+{
+    routing_.refresh_neighbours(dataplane_.generation().framework_map("evnf_neighbours"), clock_.jiffies(), clock_.jiffies_per_second());
+    neighbour_timer_.expires_after(kNeighbourPeriod);
+    neighbour_timer_.async_wait([this](boost::system::error_code error) {
+        if (!error) keep_neighbours();
+    });
+}
+
+void Daemon::wait_for_signal()
+{
+    signals_.async_wait([this](boost::system::error_code error, int signal) {
+        if (error) return;
+        if (signal == SIGHUP)
+            reload_on_signal();
+        else
+            stop();
+        wait_for_signal();
+    });
+}
+
+void Daemon::reload_on_signal()
+try {
+    apply();
+} catch (const std::exception& error) {
+    log_->error("reload refused, generation {} goes on: {}", dataplane_.generation().number(), error.what());
+}
+
+void Daemon::stop()
+{
+    io_.stop();
+}
+
+void Daemon::detach()
+{
+    attachments_.detach_all();
+    pins_.remove_all();
+    log_->info("detached from all ports");
+}
+
+PortStatus Daemon::port_status(const std::string& port) const
+{
+    const auto hook = attachments_.hook(port);
+    const auto link = routing_.find(port);
+    return {hook ? hook_name(*hook) : "none", link && link->up};
+}
+
+json::value Daemon::handle(const std::string& command, const std::vector<std::string>& args)
+{
+    if (command == "status") return status(dataplane_, config_file_, [this](const auto& port) { return port_status(port); });
+    if (command == "stats") return stats(dataplane_, redirect_errors_.total());
+    if (command == "reload") {
+        apply();
+        return json::object{{"generation", dataplane_.generation().number()}};
+    }
+    if (command == "detach") {
+        detach();
+        asio::post(io_, [this] { stop(); });
+        return json::object{{"detached", true}};
+    }
+    const auto space = command.find(' ');
+    const auto instance = dataplane_.instances().find(command.substr(0, space));
+    if (instance == dataplane_.instances().end()) throw std::runtime_error{fmt::format("no command and no plugin is named '{}'", command.substr(0, space))};
+    return instance->second->query(space == std::string::npos ? "" : command.substr(space + 1), args);
+}
+
+} // namespace evnf

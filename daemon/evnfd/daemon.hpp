@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+/// evnfd as a service: start, reload and stop, each one transaction.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/json/value.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "attachment.hpp"
+#include "clock.hpp"
+#include "control.hpp"
+#include "dataplane.hpp"
+#include "redirect_errors.hpp"
+#include "report.hpp"
+#include "routing.hpp"
+
+namespace evnf {
+
+class Daemon {
+public:
+    /// Adopts what an earlier daemon pinned and puts the configuration in charge. Throws ConfigError, or another
+    /// exception when it cannot start; then what carried traffic before still does.
+    Daemon(boost::asio::io_context& io, std::string config_file, const Settings& settings,
+           std::shared_ptr<spdlog::logger> log);
+    ~Daemon();
+
+    /// Returns after SIGTERM, SIGINT or `detach`.
+    void run();
+
+private:
+    void apply();
+    void check_unchanged(const Settings& next) const;
+    std::map<std::string, PortLink> find_links(const Settings& settings) const;
+    void swap(Dataplane::Candidate& candidate);
+    void wait_for_signal();
+    void reload_on_signal();
+    void stop();
+    void detach();
+    void on_routing_change();
+    void on_link(const std::string& name, const Link* link);
+    PortStatus port_status(const std::string& port) const;
+    void keep_neighbours();
+    boost::json::value handle(const std::string& command, const std::vector<std::string>& args);
+
+    boost::asio::io_context& io_;
+    std::string config_file_;
+    std::shared_ptr<spdlog::logger> log_;
+    FastPathClock clock_;
+    PinDirectory pins_;
+    Routing routing_;
+    RedirectErrors redirect_errors_;
+    Dataplane dataplane_;
+    Attachments attachments_;
+    evnf_routing routing_state_{};
+    boost::asio::signal_set signals_;
+    boost::asio::steady_timer neighbour_timer_;
+    std::unique_ptr<ControlServer> control_; // last: nobody asks while the rest goes
+};
+
+} // namespace evnf

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: MIT
+#include "dataplane.hpp"
+
+#include <fmt/format.h>
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <set>
+#include <thread>
+
+namespace evnf {
+
+namespace {
+
+/// Ports as the candidate configuration numbers them.
+class PlannedPorts final : public Ports {
+public:
+    explicit PlannedPorts(const Slots::Plan& plan) : plan_{plan} {}
+
+    int index(std::string_view name) const override
+    {
+        const auto found = plan_.slots.find(name);
+        return found == plan_.slots.end() ? -1 : static_cast<int>(found->second);
+    }
+    std::string_view name(int index) const override
+    {
+        for (const auto& [name, slot] : plan_.slots)
+            if (static_cast<int>(slot) == index) return name;
+        return {};
+    }
+
+private:
+    const Slots::Plan& plan_;
+};
+
+std::set<std::string> instances_in_chains(const Settings& settings)
+{
+    std::set<std::string> names;
+    for (const auto& port : settings.ports) names.insert(port.chain.begin(), port.chain.end());
+    return names;
+}
+
+std::shared_ptr<Instance> running_or_new(const PluginSettings& plugin, const Instances& running, const InstanceContext& context)
+{
+    const auto found = running.find(plugin.instance);
+    if (found != running.end() && found->second->module() == plugin.module) return found->second;
+    return std::make_shared<Instance>(plugin.instance, plugin.module, context);
+}
+
+std::vector<std::string> port_names(const Settings& settings)
+{
+    std::vector<std::string> names;
+    for (const auto& port : settings.ports)
+        if (!port.name.empty()) names.push_back(port.name);
+    if (names.size() > EVNF_MAX_PORTS) names.resize(EVNF_MAX_PORTS); // reported already
+    return names;
+}
+
+/// Whose state maps they are and of what layout, in one number.
+std::uint32_t layout_id(const Instance& instance)
+{
+    std::uint32_t hash = 2166136261u; // FNV-1a
+    for (const char c : fmt::format("{}:{}", instance.module(), instance.descriptor().layout))
+        hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;
+    return hash;
+}
+
+} // namespace
+
+Blueprint stage(const Settings& settings, Problems& problems, const Instances& running, const InstanceContext& context,
+                const Slots& ports, const Slots& stages)
+{
+    Blueprint blueprint;
+    blueprint.settings = settings;
+    blueprint.ports = ports.plan(port_names(settings));
+    const PlannedPorts planned{blueprint.ports};
+    const auto used = instances_in_chains(settings);
+    for (const auto& plugin : settings.plugins) {
+        try {
+            auto instance = running_or_new(plugin, running, context);
+            auto staged = instance->stage(plugin.config, planned);
+            const auto on_error = plugin.on_error.value_or(instance->descriptor().on_error);
+            if (used.contains(plugin.instance))
+                blueprint.plugins.emplace(plugin.instance, StagedPlugin{instance, std::move(staged), on_error});
+            else
+                plugin.config.warning("is in no chain");
+        } catch (const std::exception& error) {
+            plugin.config.error(error.what());
+        }
+    }
+    if (!problems.empty()) throw ConfigError{problems.errors()};
+    blueprint.stages = stages.plan({used.begin(), used.end()});
+    for (auto& [name, plugin] : blueprint.plugins) plugin.stage = blueprint.stages.slots.at(name);
+    for (const auto& line : problems.warnings()) context.log->warn("{}", line);
+    return blueprint;
+}
+
+void check_configuration(const std::string& file, const InstanceContext& context)
+{
+    Problems problems{file};
+    const Settings settings = read_settings(problems);
+    stage(settings, problems, {}, context, Slots{EVNF_MAX_PORTS}, Slots{EVNF_MAX_STAGES, EVNF_STAGE_FIRST_PLUGIN});
+}
+
+Dataplane::Dataplane(InstanceContext context, const PinDirectory* pins, bool dry_run)
+    : context_{std::move(context)},
+      pins_{pins},
+      dry_run_{dry_run},
+      state_{pins, *context_.log},
+      ports_{Slots::read(state_.names_of_ports())},
+      stages_{Slots::read(state_.names_of_stages(), EVNF_STAGE_FIRST_PLUGIN)}
+{
+}
+
+Dataplane::~Dataplane() = default;
+
+Dataplane::Candidate Dataplane::stage_file(const std::string& file) const
+{
+    Problems problems{file};
+    const Settings settings = read_settings(problems);
+    return finish_staging(settings, problems);
+}
+
+Dataplane::Candidate Dataplane::stage_text(const std::string& yaml, const std::string& name) const
+{
+    Problems problems{name};
+    const Settings settings = read_settings(yaml, problems);
+    return finish_staging(settings, problems);
+}
+
+Dataplane::Candidate Dataplane::finish_staging(const Settings& settings, Problems& problems) const
+{
+    Candidate candidate;
+    candidate.blueprint = stage(settings, problems, instances_, context_, ports_, stages_);
+    candidate.blueprint.number = state_.meta().generation + 1;
+    candidate.blueprint.dry_run = dry_run_;
+    return candidate;
+}
+
+/// State that another version of a plugin, or another plugin of the same name, has left is not handed to this one.
+void Dataplane::discard_foreign_state(const Blueprint& blueprint)
+{
+    const Meta meta = state_.meta();
+    for (const auto& [name, plugin] : blueprint.plugins) {
+        const auto stage = stages_.find(name);
+        if (stage < 0 || meta.layouts[stage] == layout_id(*plugin.instance)) continue;
+        context_.log->warn("plugin {}: its state is of another layout: starts empty", name);
+        state_.discard(name);
+    }
+}
+
+void Dataplane::load(Candidate& candidate)
+{
+    discard_foreign_state(candidate.blueprint);
+    candidate.generation = std::make_unique<Generation>(candidate.blueprint, state_);
+    try {
+        for (const auto& made : candidate.generation->made()) state_.copy_entries(made);
+        state_.prepare(candidate.generation->made());
+        for (const auto& [name, plugin] : candidate.blueprint.plugins) plugin.instance->start();
+    } catch (...) {
+        abandon(candidate);
+        throw;
+    }
+}
+
+void Dataplane::abandon(const Candidate& candidate) noexcept
+{
+    if (candidate.generation) state_.abandon(candidate.generation->made());
+}
+
+void Dataplane::commit(Candidate candidate)
+{
+    Blueprint& blueprint = candidate.blueprint;
+    Generation& next = *candidate.generation;
+    for (const auto& made : next.made()) state_.copy_entries(made);
+    state_.keep(std::move(next.made()));
+    ports_.commit(blueprint.ports, state_.names_of_ports());
+    stages_.commit(blueprint.stages, state_.names_of_stages());
+    Meta meta{.version = kMetaVersion, .generation = blueprint.number};
+    for (const auto& [name, plugin] : blueprint.plugins) meta.layouts[plugin.stage] = layout_id(*plugin.instance);
+    state_.write_meta(meta);
+
+    Instances instances;
+    for (auto& [name, plugin] : blueprint.plugins) {
+        plugin.staged->commit(next.maps(name));
+        plugin.instance->read_rings(*next.maps(name));
+        instances[name] = plugin.instance;
+    }
+    wait_for_packets_in_flight();
+    generation_ = std::move(candidate.generation);
+    for (const auto& [name, instance] : instances_)
+        if (!instances.contains(name)) state_.forget(name);
+    instances_ = std::move(instances);
+    settings_ = std::move(blueprint.settings);
+}
+
+std::string Dataplane::stage_name(std::uint32_t stage) const
+{
+    if (stage == EVNF_STAGE_ENTRY) return "entry";
+    if (stage == EVNF_STAGE_FORWARDER) return "forwarder";
+    for (const auto& [name, slot] : stages_.all())
+        if (slot == stage) return name;
+    return "";
+}
+
+void wait_for_packets_in_flight()
+{
+    // Waits for an RCU grace period: programs run inside RCU read-side sections.
+    if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0) return;
+    // Not on kernels with nohz_full CPUs; a packet is through a chain in microseconds.
+    std::this_thread::sleep_for(std::chrono::milliseconds{100});
+}
+
+} // namespace evnf

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+/// The configuration transaction: stage, load, (swap,) commit. Used alike by the daemon, by --check and by --replay.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "generation.hpp"
+
+namespace evnf {
+
+using Instances = std::map<std::string, std::shared_ptr<Instance>>;
+
+/// Reads a configuration and lets every plugin validate its part; touches nothing that is live. Plugins that run
+/// already are taken from `running`. Throws ConfigError with every problem of the file; warnings go to the log.
+Blueprint stage(const Settings& settings, Problems& problems, const Instances& running, const InstanceContext& context,
+                const Slots& ports, const Slots& stages);
+
+/// `evnfd --check`: all problems of the file, without touching the system.
+void check_configuration(const std::string& file, const InstanceContext& context);
+
+/// The running configuration: its plugins, its state and its generation.
+class Dataplane {
+public:
+    /// `pins` may be null: then nothing outlives this object. `dry_run`: attached to nothing, the forwarder decides only.
+    Dataplane(InstanceContext context, const PinDirectory* pins, bool dry_run);
+    ~Dataplane();
+
+    struct Candidate {
+        Blueprint blueprint;
+        std::unique_ptr<Generation> generation;
+    };
+
+    /// Stages the configuration; `links` are the ports' interfaces. Throws ConfigError.
+    Candidate stage_file(const std::string& file) const;
+    Candidate stage_text(const std::string& yaml, const std::string& name) const;
+    /// Loads the candidate's generation, starts new plugins and prepares pins: the last step that can fail. On
+    /// failure everything is as before.
+    void load(Candidate& candidate);
+    /// The candidate carries traffic now: makes it the running configuration and releases the old one once no packet
+    /// is in it.
+    void commit(Candidate candidate);
+    /// Gives up a loaded candidate.
+    void abandon(const Candidate& candidate) noexcept;
+
+    bool running() const noexcept { return generation_ != nullptr; }
+    /// The number that the next generation will have, and the last that carried traffic before this daemon.
+    std::uint32_t last_number() const { return state_.meta().generation; }
+    const Generation& generation() const { return *generation_; }
+    const Settings& settings() const { return settings_; }
+    const Instances& instances() const { return instances_; }
+    const Slots& ports() const { return ports_; }
+    const Slots& stages() const { return stages_; }
+    /// "entry", "forwarder" or the instance at that index of evnf_stages.
+    std::string stage_name(std::uint32_t stage) const;
+
+private:
+    Candidate finish_staging(const Settings& settings, Problems& problems) const;
+    void discard_foreign_state(const Blueprint& blueprint);
+
+    InstanceContext context_;
+    const PinDirectory* pins_;
+    bool dry_run_;
+    StateStore state_;
+    Slots ports_, stages_;
+    Settings settings_;
+    Instances instances_;
+    std::unique_ptr<Generation> generation_;
+};
+
+/// Returns when every packet that was in a program at the time of the call has left it.
+void wait_for_packets_in_flight();
+
+} // namespace evnf

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+/// A running plugin: its library, the object it created, and what the daemon lends to it.
+#pragma once
+
+#include <spdlog/logger.h>
+
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "clock.hpp"
+#include "plugin_library.hpp"
+#include "ring_reader.hpp"
+
+namespace evnf {
+
+/// What all instances share.
+struct InstanceContext {
+    boost::asio::any_io_executor executor;
+    const FastPathClock* clock;      ///< null in --check: nothing touches the kernel
+    std::shared_ptr<spdlog::logger> log;
+    std::filesystem::path plugin_dir;
+    bool rings_by_hand = false;      ///< --replay and tests: consumers run in drain()
+};
+
+/// Every call into the plugin goes through here; what it throws leaves as std::runtime_error that names the instance.
+class Instance final : public Host {
+public:
+    /// Opens the module and creates the plugin.
+    Instance(std::string name, const std::string& module, const InstanceContext& context);
+    ~Instance();
+
+    const std::string& name() const noexcept { return name_; }
+    const std::string& module() const noexcept { return module_; }
+    const PluginDescriptor& descriptor() const noexcept { return library_.descriptor(); }
+    /// Why it does not work in full, or empty.
+    std::string trouble() const;
+
+    std::unique_ptr<Staged> stage(const Node& config, const Ports& ports);
+    void start();
+    /// The first commit: `maps` has the rings that the plugin asked for.
+    void read_rings(const Maps& maps);
+    /// Consumes what is in the rings, when they are read by hand.
+    void drain();
+    boost::json::value query(std::string_view verb, const std::vector<std::string>& args);
+    boost::json::value explain(const evnf_packet& packet, std::uint64_t note);
+
+    const std::string& instance() const override { return name_; }
+    boost::asio::any_io_executor executor() override { return context_.executor; }
+    spdlog::logger& log() override { return *log_; }
+    std::uint64_t jiffies() const override { return context_.clock ? context_.clock->jiffies() : 0; }
+    unsigned jiffies_per_second() const override { return context_.clock ? context_.clock->jiffies_per_second() : 1; }
+    void consume(std::string name, RingThread thread, RingConsumer consumer) override;
+
+private:
+    struct RingRequest {
+        std::string name;
+        RingThread thread;
+        RingConsumer consumer;
+    };
+    std::unique_ptr<RingReader> make_reader(const RingRequest& request, const Maps& maps);
+    void report_trouble(const std::string& what);
+
+    std::string name_, module_;
+    InstanceContext context_;
+    std::shared_ptr<spdlog::logger> log_;
+    PluginLibrary library_;
+    mutable std::mutex trouble_mutex_;
+    std::string trouble_;
+    std::vector<RingRequest> requests_;
+    std::unique_ptr<Plugin> plugin_;
+    bool started_ = false;
+    std::vector<std::unique_ptr<RingReader>> readers_; // before the plugin goes, its consumers have stopped
+};
+
+} // namespace evnf
