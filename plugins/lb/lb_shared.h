@@ -92,7 +92,7 @@ enum {
  * One direction of a connection. Both directions have an entry of their own, so
  * that a packet costs one lookup and no two CPUs write the same entry; each
  * finds the other by tuple when it must know the connection's state. 32 bytes
- * of value and 40 of key make the kernel's element fit 128 bytes exactly.
+ * of value and 40 of key make an element of the kernel's allocator 128 bytes exactly.
  */
 struct lb_connection {
 	union evnf_address address; /* to write: the server's, or the VIP */
