@@ -82,10 +82,13 @@ fs::path pin_name(const std::string& owner, const std::string& name)
     return fs::path{"state"} / owner / name;
 }
 
-/// Beside the map that it will replace; left over only by a crash, and then ignored.
+/// Ends the name of a pin beside the map that it will replace; left over only by a crash, and then ignored.
+/// No map is named so, and bpffs allows no dots.
+constexpr std::string_view kNext = "-next";
+
 fs::path next_pin_name(const StateStore::Made& made)
 {
-    return pin_name(made.owner, made.name + ".next");
+    return pin_name(made.owner, made.name + std::string{kNext});
 }
 
 bool differs_in_size_only(const MapInfo& a, const MapInfo& b)
@@ -117,7 +120,7 @@ void StateStore::adopt()
     if (!fs::exists(root)) return;
     for (const auto& owner : fs::directory_iterator{root})
         for (const auto& map : fs::directory_iterator{owner.path()}) {
-            if (map.path().extension() == ".next") continue;
+            if (map.path().filename().string().ends_with(kNext)) continue;
             const auto key = std::pair{owner.path().filename().string(), map.path().filename().string()};
             try {
                 maps_[key] = pins_->open(pin_name(key.first, key.second));
