@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <filesystem>
 #include <fstream>
 
 #include "dpi_shared.h"
@@ -71,7 +72,8 @@ std::string trimmed(const std::string& line)
 
 std::string read_protocols(const Node& node)
 {
-    const auto path = node.string();
+    // As everywhere in the configuration: relative to its file.
+    const auto path = (std::filesystem::path{node.problems().file()}.parent_path() / node.string()).string();
     std::ifstream file{path};
     if (!file) {
         node.error(fmt::format("cannot read '{}': {}", path, std::generic_category().message(errno)));
