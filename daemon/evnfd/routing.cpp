@@ -67,25 +67,37 @@ std::optional<Link> link_of(const nlmsghdr& message)
     return link;
 }
 
+/// A view of a message: tables are long, and few routes are looked at closely.
 struct Route {
-    std::string key; // what identifies it to the kernel, in bytes
-    bool selective;  // its next hop depends on more than the destination
-};
+    explicit Route(const nlmsghdr& message)
+        : header{*static_cast<const rtmsg*>(mnl_nlmsg_get_payload(&message))},
+          attributes{attributes_of<RTA_MAX>(message, sizeof header)}
+    {
+    }
 
-std::optional<Route> route_of(const nlmsghdr& message)
-{
-    const auto& route = *static_cast<const rtmsg*>(mnl_nlmsg_get_payload(&message));
-    if (!is_ip(route.rtm_family) || route.rtm_flags & RTM_F_CLONED) return std::nullopt;
-    const auto attributes = attributes_of<RTA_MAX>(message, sizeof route);
-    const unsigned table = attributes[RTA_TABLE] ? mnl_attr_get_u32(attributes[RTA_TABLE]) : route.rtm_table;
-    const unsigned metric = attributes[RTA_PRIORITY] ? mnl_attr_get_u32(attributes[RTA_PRIORITY]) : 0;
-    // A route by a next-hop object without a device may be by a group of them.
-    const bool multipath = attributes[RTA_MULTIPATH] || (attributes[RTA_NH_ID] && !attributes[RTA_OIF]);
-    return Route{.key = fmt::format("{} {} {} {} {} {} ", route.rtm_family, table, metric, route.rtm_tos,
-                                    route.rtm_dst_len, route.rtm_src_len) +
-                        bytes_of(attributes[RTA_DST]) + bytes_of(attributes[RTA_SRC]),
-                 .selective = multipath || route.rtm_tos || route.rtm_src_len};
-}
+    /// True where the next hop depends on more than the destination.
+    bool selective() const
+    {
+        if (!is_ip(header.rtm_family)) return false;
+        // A route by a next-hop object without a device may be by a group of them.
+        const bool multipath = attributes[RTA_MULTIPATH] || (attributes[RTA_NH_ID] && !attributes[RTA_OIF]);
+        return multipath || header.rtm_tos || header.rtm_src_len;
+    }
+
+    /// What identifies the route to the kernel, in bytes.
+    std::string key() const
+    {
+        const auto number = [&](unsigned type, unsigned otherwise) {
+            return attributes[type] ? mnl_attr_get_u32(attributes[type]) : otherwise;
+        };
+        return fmt::format("{} {} {} {} {} {} ", header.rtm_family, number(RTA_TABLE, header.rtm_table),
+                           number(RTA_PRIORITY, 0), header.rtm_tos, header.rtm_dst_len, header.rtm_src_len) +
+               bytes_of(attributes[RTA_DST]) + bytes_of(attributes[RTA_SRC]);
+    }
+
+    const rtmsg& header;
+    std::array<const nlattr*, RTA_MAX + 1> attributes;
+};
 
 /// True where the rule looks at anything of a packet but its destination and ingress. The fast
 /// path asks the FIB without a mark, an egress, a tunnel or a user: what a rule says of those is
@@ -223,11 +235,10 @@ bool Routing::take_neighbour(const nlmsghdr& message)
 
 void Routing::take_route(const nlmsghdr& message)
 {
-    const std::optional<Route> route = route_of(message);
-    if (!route) return;
-    if (route->selective && message.nlmsg_type == RTM_NEWROUTE)
-        selective_routes_.insert(route->key);
-    else if (selective_routes_.count(route->key))
+    const Route route{message};
+    if (route.selective() && message.nlmsg_type == RTM_NEWROUTE)
+        selective_routes_.insert(route.key());
+    else if (!selective_routes_.empty() && selective_routes_.contains(route.key()))
         routes_stale_ = true; // IPv6 reports the loss of one path of several in the same words
 }
 
@@ -260,8 +271,8 @@ void Routing::read_routes()
     requests_.dump(
         RTM_GETROUTE, [this] { selective_routes_.clear(); },
         [this](const nlmsghdr& message) {
-            const std::optional<Route> route = route_of(message);
-            if (route && route->selective) selective_routes_.insert(route->key);
+            const Route route{message};
+            if (route.selective()) selective_routes_.insert(route.key());
         });
 }
 
