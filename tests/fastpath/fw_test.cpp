@@ -47,7 +47,8 @@ std::ostream& operator<<(std::ostream& out, const Counted& counted)
 std::vector<Counted> counters(Chain& chain)
 {
     std::vector<Counted> all;
-    for (const auto& entry : chain.query("fw", "rules").as_array())
+    const auto answer = chain.query("fw", "rules");
+    for (const auto& entry : answer.as_array())
         all.push_back({entry.at("name").as_string().c_str(), entry.at("action").as_string().c_str(),
                        entry.at("packets").to_number<std::uint64_t>(), entry.at("bytes").to_number<std::uint64_t>()});
     return all;
