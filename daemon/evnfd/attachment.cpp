@@ -15,15 +15,31 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr std::string_view kDot = "%2e";
+
+/// bpffs takes no dots in names; interfaces such as eth0.7 have them.
+std::string without_dots(const std::string& name)
+{
+    std::string encoded;
+    for (const char c : name) c == '.' ? encoded += kDot : encoded += c;
+    return encoded;
+}
+
+std::string with_dots(std::string name)
+{
+    for (auto dot = name.find(kDot); dot != std::string::npos; dot = name.find(kDot, dot)) name.replace(dot, kDot.size(), ".");
+    return name;
+}
+
 fs::path link_pin(const std::string& port)
 {
-    return fs::path{"links"} / port;
+    return fs::path{"links"} / without_dots(port);
 }
 
 /// Entry programs are pinned beside their links: what a rollback after a restart goes back to.
 fs::path program_pin(const std::string& port)
 {
-    return fs::path{"entries"} / port;
+    return fs::path{"entries"} / without_dots(port);
 }
 
 bpf_xdp_query_opts query(std::uint32_t ifindex)
@@ -75,7 +91,7 @@ Attachments::Attachments(const PinDirectory& pins, spdlog::logger& log) : pins_{
     const auto directory = pins_.path() / "links";
     if (!fs::exists(directory)) return;
     std::vector<std::string> ports;
-    for (const auto& entry : fs::directory_iterator{directory}) ports.push_back(entry.path().filename().string());
+    for (const auto& entry : fs::directory_iterator{directory}) ports.push_back(with_dots(entry.path().filename().string()));
     for (const auto& port : ports)
         if (auto link = adopt(port)) links_.emplace(port, std::move(*link));
 }

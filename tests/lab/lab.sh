@@ -74,8 +74,9 @@ lab_up() {
 lab_wire() {
     local port=$1 host=$2 v4=$3 v6=$4
     ip link add "$port" netns "$LAB-vnf" type veth peer name eth0 netns "$LAB-$host"
-    lab_interface vnf "$port" "$v4.1/24" "$v6::1/64"
+    # The host first: a veth learns whether frames may be redirected into it when it goes up after its peer.
     lab_interface "$host" eth0 "$v4.2/24" "$v6::2/64"
+    lab_interface vnf "$port" "$v4.1/24" "$v6::1/64"
     in_ns "$host" ip route add default via "$v4.1"
     in_ns "$host" ip -6 route add default via "$v6::1"
 }
