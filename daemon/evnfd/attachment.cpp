@@ -25,10 +25,11 @@ std::string without_dots(const std::string& name)
     return encoded;
 }
 
-std::string with_dots(std::string name)
+std::string with_dots(std::string_view name)
 {
-    for (auto dot = name.find(kDot); dot != std::string::npos; dot = name.find(kDot, dot)) name.replace(dot, kDot.size(), ".");
-    return name;
+    const auto dot = name.find(kDot);
+    if (dot == std::string_view::npos) return std::string{name};
+    return fmt::format("{}.{}", name.substr(0, dot), with_dots(name.substr(dot + kDot.size())));
 }
 
 fs::path link_pin(const std::string& port)

@@ -168,6 +168,7 @@ int Generation::load(std::unique_ptr<FastPath> copy, const std::string& owner, c
                      const StateStore& state)
 {
     bpf_object* object = copy->object();
+    maps_of(owner); // a plugin may have none of its own
     bpf_program* program = only_program(object, owner);
     set_config(object, owner, config);
     share_maps(object, owner, state);

@@ -6,4 +6,10 @@
 #include <catch2/catch_all.hpp>
 #else
 #include <catch2/catch.hpp>
+namespace Catch::Matchers {
+inline auto ContainsSubstring(const std::string& text)
+{
+    return Contains(text);
+}
+} // namespace Catch::Matchers
 #endif

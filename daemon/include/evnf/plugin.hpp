@@ -5,8 +5,8 @@
 /// daemon checks its ABI number before any code of the plugin runs, then calls, all on the
 /// daemon's one control thread and in this order:
 ///
-///     create(Host&)  ->  stage(config)  [-> Staged::open() per chain  -> Staged::fill()]
-///                    ->  Staged::commit()  ->  start()
+///     create(Host&)  ->  stage(config)  ->  Staged::open() per chain  ->  Staged::fill()
+///                    ->  start()  ->  Staged::commit()
 ///                    ->  any mix of query(), explain(), ring consumers, stage() … commit()
 ///                    ->  stop()  ->  destructor
 ///
@@ -143,7 +143,8 @@ public:
     /// `on_error`; may be absent) and builds the new state beside the old, without touching the
     /// system. Reports every problem to config.problems(); the result is dropped if there was one.
     [[nodiscard]] virtual std::unique_ptr<Staged> stage(const Node& config, const Ports& ports) = 0;
-    /// After the first commit.
+    /// Once, right before the first commit, which may still fail to come (another plugin refuses): then stop()
+    /// follows. Throwing refuses the configuration. Handlers started here run after the commit.
     virtual void start() {}
     /// Answers `evnfctl INSTANCE VERB ARGS…`. Throws UnknownVerb for what it does not know.
     virtual boost::json::value query(std::string_view verb, const std::vector<std::string>& args) = 0;

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT
+#include "good.hpp"
+
+void something_else(evnf::Host& host)
+{
+    Good good{host};
+}
