@@ -9,6 +9,13 @@ config "$file" <"$LAB_SOURCE/chain.yaml"
 
 assert_eq "" "$(vnf "$EVNFD" --check -c "$file" 2>/dev/null)" "standard output of --check"
 vnf "$EVNFD" --check -c "$file" 2>"$LAB_DIR/check" || fail "--check refuses the lab's configuration: $(cat "$LAB_DIR/check")"
+
+# A daemon that starts with an error in its configuration says so by its exit status.
+sed 's/default: drop/default: dorp/' "$LAB_SOURCE/chain.yaml" | config "$LAB_DIR/bad.yaml"
+status=0
+vnf timeout 10 "$EVNFD" -c "$LAB_DIR/bad.yaml" --foreground 2>/dev/null || status=$?
+assert_eq 1 "$status" "exit status of evnfd with a bad configuration"
+
 start_evnfd "$file"
 before=$(generation)
 
@@ -46,12 +53,6 @@ ctl reload 2>"$LAB_DIR/reload" && fail "a file that is not there was accepted"
 grep -q "$file" "$LAB_DIR/reload" || fail "the missing file is not named: $(cat "$LAB_DIR/reload")"
 assert_eq "$before" "$(generation)" "generation"
 client curl -sf --max-time 2 "http://$VIP/" >/dev/null || fail "the old chain does not serve any more"
-
-# A daemon that starts with an error in its configuration says so by its exit status.
-sed 's/default: drop/default: dorp/' "$LAB_SOURCE/chain.yaml" | config "$LAB_DIR/bad.yaml"
-status=0
-vnf timeout 10 "$EVNFD" -c "$LAB_DIR/bad.yaml" --foreground 2>/dev/null || status=$?
-assert_eq 1 "$status" "exit status of evnfd with a bad configuration"
 
 # What a later version will do is not accepted and ignored.
 sed 's/action: drop}/action: drop, log: true}/' "$LAB_SOURCE/chain.yaml" | config "$LAB_DIR/later.yaml"

@@ -28,7 +28,7 @@ assert_json '.ports[0] | .forward > 100 * .kernel' "$(ctl stats --json)" "traffi
 # UDP.
 s1 socat UDP4-RECVFROM:7,fork SYSTEM:'cat >/dev/null; echo s1' &
 s2 socat UDP4-RECVFROM:7,fork SYSTEM:'cat >/dev/null; echo s2' &
-ask_echo() { client bash -c 'exec 3<>"/dev/udp/$1/7"; echo ask >&3; read -rt 2 answer <&3; echo "$answer"' -- "$VIP"; }
+ask_echo() { client bash -c 'exec 3<>"/dev/udp/$1/7"; echo ask >&3; timeout 2 head -n 1 <&3' -- "$VIP"; }
 assert_eventually '[[ -n $(ask_echo) ]]' "an answer of the UDP service"
 answers=$(for _ in {1..16}; do ask_echo; done | sort -u | tr '\n' ' ')
 assert_eq "s1 s2 " "$answers" "servers that answer the UDP service"
