@@ -15,9 +15,11 @@ EVNF_LICENSE;
 
 const volatile struct fw_config fw_config = {};
 
+/* Mapped into memory by user space, which fills them in one go. */
 #define FW_ROWS(name, rows)                                                                        \
 	struct {                                                                                   \
 		__uint(type, BPF_MAP_TYPE_ARRAY);                                                  \
+		__uint(map_flags, BPF_F_MMAPABLE);                                                 \
 		__uint(max_entries, rows);                                                         \
 		__type(key, __u32);                                                                \
 		__type(value, struct fw_bitmap);                                                   \
