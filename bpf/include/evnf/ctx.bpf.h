@@ -56,8 +56,8 @@ static __always_inline long evnf_load_bytes(evnf_ctx *ctx, __u32 offset, void *t
 	return bpf_xdp_load_bytes(ctx, offset, to, length);
 }
 
-/* Sends the frame out of the port that element `port` of a devmap names. */
+/* Sends the frame out of the port that element `port` of a devmap names; where there is none, the kernel traces it. */
 static __always_inline int evnf_redirect(void *devmap, __u32 port)
 {
-	return bpf_redirect_map(devmap, port, XDP_DROP);
+	return bpf_redirect_map(devmap, port, XDP_ABORTED);
 }
