@@ -4,6 +4,7 @@
 # Every ✔ was measured in this run; anything else ends the demo with what went wrong. Run by ./dev demo.
 source "$(dirname "$0")/lab/lab.sh"
 
+export LC_ALL=C.UTF-8 # the picture counts characters, not bytes
 readonly WANTED=20000
 file=$LAB_DIR/evnf.yaml
 checks=()
@@ -52,7 +53,7 @@ share=$(awk -v a="$of_s1" -v b="$of_s2" 'BEGIN { printf "%.1f", 100 * a / (a + b
 awk -v share="$share" 'BEGIN { exit !(share > 100 * 100 / 150 - 5 && share < 100 * 100 / 150 + 5) }' ||
     fail "s1 with weight 100 of 150 served $share %"
 passed "s1 with weight 100 served $share %, s2 with weight 50 the rest"
-passed "port 8081 was dropped: $blocked packets under the rule 'blocked'"
+passed "port 8081 was dropped, counted under its rule: blocked $blocked"
 passed "SIGHUP with that rule changed to allow took effect while requests ran, none failed"
 
 # ---- routing, and names for traffic
@@ -76,20 +77,26 @@ passed "no missed tail call, no lost event, no redirect error"
 stats=$(ctl stats --json)
 port() { thousands "$(jq --arg port "$1" --arg key "$2" '.ports[] | select(.name == $port) | .[$key]' <<<"$stats")"; }
 rule() { thousands "$(rule_packets "$1")"; }
-row() { printf '   │ %-4s %-69s │\n' "$1" "$2"; }
 flows() { thousands "$(jq --arg app "$1" '[.[] | select(.app | startswith($app)) | .flows] | add // 0' <<<"$apps")"; }
+servers() { thousands "$(jq --arg key "$1" '[.ports[1, 2][$key]] | add' <<<"$stats")"; }
+readonly WIDTH=76
+rule_off() { # LEFT TEXT RIGHT: a line of the box, filled up with ─
+    local line="─$2" left=$1 right=$3
+    while ((${#line} < WIDTH)); do line+='─'; done
+    printf '   %s%s%s\n' "$left" "$line" "$right"
+}
+row() { printf '   │ %-4s%-*s│\n' "$1" $((WIDTH - 5)) "$2"; }
 
 printf '\n   client 10.1.0.2\n'
-printf '      │  %s packets in, %s forwarded by XDP, %s dropped, %s left to the kernel\n' \
+printf '      │  %s packets in: %s forwarded by XDP, %s dropped, %s left to the kernel\n' \
     "$(port eth0 packets)" "$(port eth0 forward)" "$(port eth0 drop)" "$(port eth0 kernel)"
-printf '   ┌──▼── eth0 ── %-50s ────────────┐\n' "evnfd, generation $(generation) " | tr '~' ' '
+rule_off ┌ "─▼── eth0 ── evnfd, generation $(generation) " ┐
 row fw "web $(rule web), direct $(rule direct), blocked $(rule blocked), default $(rule default) packets"
 row dpi "HTTP $(flows HTTP), TLS $(flows TLS) flows"
 row lb "$VIP:80 -> s1 $(thousands "$of_s1"), s2 $(thousands "$of_s2") requests"
-printf '   └──┬── eth1 ─────────────────────────┬── eth2 ───────────────────────────────┘\n'
-printf '      ▼                                 ▼\n'
-printf '   s1 %-12s                   s2 %s\n' "$S1" "$S2"
-printf '      └─ lb ▶ dpi ▶ fw ▶ client: %s packets back, %s forwarded by XDP\n\n' \
-    "$(thousands "$(jq '[.ports[1, 2].packets] | add' <<<"$stats")")" \
-    "$(thousands "$(jq '[.ports[1, 2].forward] | add' <<<"$stats")")"
+rule_off └ "─┬── eth1 ─────────────────────┬── eth2 " ┘
+printf '      ▼                             ▼\n'
+printf '   s1 %-12s               s2 %s\n' "$S1" "$S2"
+printf '      │  back through lb, dpi, fw: %s packets, %s forwarded by XDP\n' "$(servers packets)" "$(servers forward)"
+printf '      └──▶ client\n\n'
 printf '\033[32mThe demo passed: %d checks in %d s.\033[0m\n' "${#checks[@]}" "$SECONDS"
