@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: MIT
+/// dpi, packet by packet: what is counted where, what is copied, what becomes of verdicts.
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "../../plugins/dpi/expiry.hpp"
+#include "../../plugins/dpi/flow_table.hpp"
+#include "../../plugins/dpi/inspector.hpp"
+#include "catch.hpp"
+#include "chain.hpp"
+#include "dpi_traffic.hpp"
+#include "packet.hpp"
+
+using namespace evnf::test;
+using evnf::Address;
+
+namespace {
+
+std::string config(const std::string& settings = "")
+{
+    return "ports: [{name: in, chain: [dpi]}, {name: out, chain: [dpi]}]\nplugins: {dpi: {" + settings + "}}\n";
+}
+
+/// A TCP connection between 10.1.0.2:1234 and 10.2.0.2.
+struct Connection {
+    Chain& chain;
+    std::uint16_t server_port = 80;
+    std::uint32_t client_seq = 1000, server_seq = 5000;
+
+    Result client(std::uint8_t flags, const std::string& text = "")
+    {
+        const Tcp tcp{.sport = 1234, .dport = server_port, .seq = client_seq, .ack = server_seq, .flags = flags};
+        client_seq += static_cast<std::uint32_t>(text.size()) + ((flags & (SYN | FIN)) ? 1 : 0);
+        return chain.run("in", packet(Eth{}, Ipv4{}, tcp, Payload{text}));
+    }
+    Result server(std::uint8_t flags, const std::string& text = "")
+    {
+        const Tcp tcp{.sport = server_port, .dport = 1234, .seq = server_seq, .ack = client_seq, .flags = flags};
+        server_seq += static_cast<std::uint32_t>(text.size()) + ((flags & (SYN | FIN)) ? 1 : 0);
+        return chain.run("out", packet(Eth{}, Ipv4{.src = "10.2.0.2", .dst = "10.1.0.2"}, tcp, Payload{text}));
+    }
+    void handshake()
+    {
+        client(SYN);
+        server(SYN | ACK);
+        client(ACK);
+    }
+};
+
+boost::json::array flows(Chain& chain)
+{
+    return chain.query("dpi", "flows").as_array();
+}
+
+/// The only flow, as `evnfctl dpi flows` shows it.
+boost::json::object the_flow(Chain& chain)
+{
+    const auto all = flows(chain);
+    REQUIRE(all.size() == 1);
+    return all[0].as_object();
+}
+
+std::pair<dpi_key, dpi_flow> the_entry(Chain& chain)
+{
+    std::optional<std::pair<dpi_key, dpi_flow>> entry;
+    chain.map("dpi", "dpi_flows").for_each<dpi_key, dpi_flow>([&](const auto& key, const auto& flow) {
+        REQUIRE_FALSE(entry);
+        entry.emplace(key, flow);
+    });
+    REQUIRE(entry);
+    return *entry;
+}
+
+std::string text(const boost::json::object& object, const char* key)
+{
+    return std::string{object.at(key).as_string()};
+}
+
+std::uint64_t number(const boost::json::object& object, const char* key)
+{
+    return object.at(key).to_number<std::uint64_t>();
+}
+
+/// What `evnfctl dpi apps` says of an application; empty where it does not know it.
+boost::json::object app(Chain& chain, const std::string& name)
+{
+    const auto apps = chain.query("dpi", "apps");
+    for (const auto& one : apps.as_array())
+        if (one.at("app").as_string() == name) return one.as_object();
+    return {};
+}
+
+std::string explained(const Result& result, const char* key)
+{
+    return text(result.plugins.at("dpi").as_object(), key);
+}
+
+/// The maps of the chain's dpi, to look at them with the plugin's own classes.
+class ChainMaps final : public evnf::Maps {
+public:
+    explicit ChainMaps(Chain& chain) : chain_{chain} {}
+    evnf::MapRef get(const std::string& name) const override { return chain_.map("dpi", name); }
+
+private:
+    Chain& chain_;
+};
+
+/// One pass of expiry, `later` jiffies after the last packet of the flows that are there.
+void expire(Chain& chain, std::uint64_t later, const evnf::dpi::IdleTimeouts& timeouts)
+{
+    std::uint64_t last = 0;
+    chain.map("dpi", "dpi_flows").for_each<dpi_key, dpi_flow>([&](const dpi_key&, const dpi_flow& flow) {
+        last = std::max<std::uint64_t>(last, flow.last_seen);
+    });
+    const ChainMaps maps{chain};
+    evnf::dpi::FlowTable table{maps};
+    evnf::dpi::Inspector inspector{250};
+    inspector.use(std::make_shared<evnf::dpi::Engine>(""), [](const auto&) { return true; });
+    evnf::dpi::Expiry expiry;
+    while (!expiry.turn(table, inspector, timeouts, last + later)) {}
+}
+
+} // namespace
+
+TEST_CASE("dpi: both directions of a flow are counted in one entry, each on its own")
+{
+    Chain chain{config()};
+    Connection connection{chain};
+    connection.handshake();
+    CHECK(connection.client(PSH | ACK, std::string(100, 'x')).verdict == EVNF_FORWARD);
+    const auto flow = the_flow(chain);
+    CHECK(text(flow, "proto") == "tcp");
+    CHECK(text(flow, "src") == "10.1.0.2");
+    CHECK(number(flow, "sport") == 1234);
+    CHECK(text(flow, "dst") == "10.2.0.2");
+    CHECK(number(flow, "dport") == 80);
+    CHECK(number(flow, "packets") == 4);
+    CHECK(number(flow, "packets_out") == 3);
+    CHECK(number(flow, "packets_back") == 1);
+    CHECK(number(flow, "bytes") == 3 * 40 + 140 + 0);
+}
+
+TEST_CASE("dpi: counters do not include the padding of short frames")
+{
+    Chain chain{config()};
+    auto frame = packet(Eth{}, Ipv4{}, Udp{}, Payload{"x"});
+    frame.resize(60);
+    chain.run("in", frame);
+    CHECK(number(the_flow(chain), "bytes") == 29);
+}
+
+TEST_CASE("dpi: a flow that is first seen at its SYN-ACK was opened by the other side")
+{
+    Chain chain{config()};
+    Connection connection{chain};
+    connection.server(SYN | ACK);
+    CHECK(text(the_flow(chain), "src") == "10.1.0.2");
+}
+
+TEST_CASE("dpi: an HTTP connection is named, and then nothing more of it is copied")
+{
+    Chain chain{config()};
+    Connection connection{chain};
+    CHECK(explained(connection.client(SYN), "state") == "new");
+    connection.server(SYN | ACK);
+    connection.client(ACK);
+    const auto request = connection.client(PSH | ACK, http_request("www.example.org"));
+    CHECK(explained(request, "app") == "HTTP");
+    CHECK(explained(request, "state") == "inspecting");
+    CHECK(explained(connection.server(PSH | ACK, http_response()), "state") == "classified");
+    CHECK(the_entry(chain).second.copies == 2);
+
+    for (int i = 0; i < 5; ++i) connection.client(PSH | ACK, "more");
+    CHECK(the_entry(chain).second.copies == 2);
+    const auto flow = the_flow(chain);
+    CHECK(text(flow, "app") == "HTTP");
+    CHECK(text(flow, "category") == "Web");
+    CHECK(text(flow, "confidence") == "DPI");
+    CHECK(text(flow, "state") == "classified");
+    CHECK(text(flow, "sni") == "www.example.org");
+    CHECK(flow.at("offloaded").as_bool());
+    CHECK(number(flow, "packets") == 10);
+}
+
+TEST_CASE("dpi: a TLS connection is named with its server name, on any port, over IPv6, with a VLAN tag")
+{
+    Chain chain{config()};
+    const auto hello = packet(Eth{}, Vlan{.id = 7}, Ipv6{}, Tcp{.sport = 1234, .dport = 8443, .flags = PSH | ACK},
+                              Payload{client_hello("www.example.org")});
+    CHECK(explained(chain.run("in", hello), "app") == "TLS");
+    const auto flow = the_flow(chain);
+    CHECK(text(flow, "app") == "TLS");
+    CHECK(text(flow, "sni") == "www.example.org");
+    CHECK(text(flow, "src") == "2001:db8:1::2");
+    CHECK(number(flow, "vlan") == 7);
+}
+
+TEST_CASE("dpi: connections without payload never reach the slow path")
+{
+    Chain chain{config()};
+    for (std::uint16_t port = 1; port <= 50; ++port)
+        chain.run("in", packet(Eth{}, Ipv4{}, Tcp{.sport = port, .dport = 80, .flags = SYN}));
+    const auto status = chain.query("dpi", "status").as_object();
+    CHECK(number(status, "flows") == 50);
+    CHECK(number(status, "inspected_flows") == 0);
+}
+
+TEST_CASE("dpi: copies stop when the budget is spent")
+{
+    Chain chain{config("budget: {tcp: 3}")};
+    Connection connection{chain, 40000};
+    connection.handshake();
+    for (int i = 0; i < 5; ++i) connection.client(PSH | ACK, "\x81 nothing that anybody knows");
+    CHECK(the_entry(chain).second.copies == 3);
+    CHECK(text(the_flow(chain), "state") == "gave_up");
+    CHECK(text(the_flow(chain), "app") == "Unknown");
+    CHECK(number(chain.query("dpi", "status").as_object(), "inspections") == 0);
+}
+
+TEST_CASE("dpi: with offload none every packet with payload is copied")
+{
+    Chain chain{config("budget: {tcp: 3}, offload: {mode: none}")};
+    Connection connection{chain};
+    connection.handshake();
+    connection.client(PSH | ACK, http_request("www.example.org"));
+    connection.server(PSH | ACK, http_response());
+    for (int i = 0; i < 5; ++i) connection.client(PSH | ACK, "more");
+    CHECK(the_entry(chain).second.copies == 7);
+    const auto flow = the_flow(chain);
+    CHECK(text(flow, "app") == "HTTP");
+    CHECK(text(flow, "state") == "classified");
+    CHECK_FALSE(flow.at("offloaded").as_bool());
+}
+
+TEST_CASE("dpi: packets of every size that fits an XDP frame are copied whole")
+{
+    for (const std::size_t size : {1, 215, 216, 217, 1495, 1496, 1497, 3000, 3400}) {
+        Chain chain{config("budget: {tcp: 1}")};
+        Connection connection{chain};
+        connection.client(PSH | ACK, std::string(size, 'x'));
+        CAPTURE(size);
+        CHECK(the_entry(chain).second.copies == 1);
+        CHECK(text(the_flow(chain), "state") == "classified"); // by its port: the record arrived
+    }
+}
+
+TEST_CASE("dpi: a later fragment is neither matched by what stands where ports would be, nor copied")
+{
+    Chain chain{config()};
+    const auto datagram = packet(Eth{}, Ipv4{}, Udp{.sport = 1234, .dport = 53}, Payload{std::string(16, 'x')});
+    chain.run("in", datagram);
+    const auto before = chain.query("dpi", "status").as_object();
+    Raw looks_like_udp;
+    for (auto byte = datagram.begin() + 34; byte != datagram.end(); ++byte)
+        looks_like_udp.bytes.push_back(std::to_integer<std::uint8_t>(*byte));
+    const auto fragment = packet(Eth{}, Ipv4{.fragment_offset = 3, .protocol = IPPROTO_UDP}, looks_like_udp);
+    CHECK(explained(chain.run("in", fragment), "state") == "new");
+
+    const auto all = flows(chain);
+    REQUIRE(all.size() == 2);
+    for (const auto& flow : all) CHECK(number(flow.as_object(), "packets") == 1);
+    const auto later = std::find_if(all.begin(), all.end(), [](const auto& flow) { return flow.at("sport") == 0; });
+    REQUIRE(later != all.end());
+    CHECK(text(later->as_object(), "state") == "new");
+    CHECK(chain.query("dpi", "status").at("inspected_flows") == before.at("inspected_flows"));
+}
+
+TEST_CASE("dpi: address families, protocols, ports and VLANs make different flows")
+{
+    Chain chain{config()};
+    std::size_t count = 0;
+    for (const auto& frame :
+         {packet(Eth{}, Ipv4{}, Udp{}), packet(Eth{}, Ipv6{}, Udp{}), packet(Eth{}, Ipv4{}, Tcp{.dport = 53}),
+          packet(Eth{}, Ipv4{}, Udp{.dport = 54}), packet(Eth{}, Vlan{.id = 1}, Ipv4{}, Udp{}),
+          packet(Eth{}, Vlan{.id = 2}, Ipv4{}, Udp{}), packet(Eth{}, Vlan{.id = 1}, Vlan{.id = 2}, Ipv4{}, Udp{}),
+          packet(Eth{}, Vlan{.id = 2}, Vlan{.id = 1}, Ipv4{}, Udp{}), packet(Eth{}, Ipv4{}, Icmp{}),
+          packet(Eth{}, Ipv4{.src = "10.1.0.3"}, Udp{})}) {
+        chain.run("in", frame);
+        CHECK(flows(chain).size() == ++count);
+        chain.run("in", frame);
+        CHECK(flows(chain).size() == count);
+    }
+}
+
+TEST_CASE("dpi: an endpoint that talks to itself, and equal addresses, keep their directions")
+{
+    Chain chain{config()};
+    const Ipv4 self{.src = "10.1.0.2", .dst = "10.1.0.2"};
+    chain.run("in", packet(Eth{}, self, Udp{.sport = 9, .dport = 5}));
+    chain.run("in", packet(Eth{}, self, Udp{.sport = 5, .dport = 9}));
+    const auto flow = the_flow(chain);
+    CHECK(number(flow, "sport") == 9);
+    CHECK(number(flow, "packets_out") == 1);
+    CHECK(number(flow, "packets_back") == 1);
+}
+
+TEST_CASE("dpi: a retransmitted SYN changes nothing; a SYN after payload begins a new flow")
+{
+    Chain chain{config()};
+    Connection first{chain};
+    first.client(SYN);
+    const auto id = dpi_verdict_id(the_entry(chain).second.verdict);
+    first.client_seq = 1000;
+    first.client(SYN);
+    CHECK(dpi_verdict_id(the_entry(chain).second.verdict) == id);
+    CHECK(number(the_flow(chain), "packets") == 2);
+    first.server(SYN | ACK);
+    first.client(PSH | ACK, http_request("www.example.org"));
+    first.server(PSH | ACK, http_response());
+    CHECK(text(the_flow(chain), "state") == "classified");
+
+    Connection second{chain, 80, 9000, 7000};
+    CHECK(explained(second.client(SYN), "state") == "new");
+    const auto [key, entry] = the_entry(chain);
+    CHECK(dpi_verdict_id(entry.verdict) != id);
+    CHECK(dpi_verdict_state(entry.verdict) == DPI_NEW);
+    CHECK(entry.copies == 0);
+    CHECK(number(the_flow(chain), "packets") == 1);
+    // The ended flow and the one that began: not a packet is missing.
+    CHECK(number(app(chain, "HTTP"), "flows") == 2);
+    CHECK(number(app(chain, "HTTP"), "packets") == 6);
+
+    second.server(SYN | ACK);
+    second.client(PSH | ACK, client_hello("other.example.org"));
+    CHECK(text(the_flow(chain), "app") == "TLS");
+}
+
+TEST_CASE("dpi: a verdict on a flow whose 5-tuple was taken over is refused")
+{
+    Chain chain{config()};
+    const ChainMaps maps{chain};
+    evnf::dpi::FlowTable table{maps};
+    Connection first{chain};
+    first.client(PSH | ACK, "x");
+    const auto [key, old] = the_entry(chain);
+    evnf::dpi::Label label;
+    label.app = "HTTP";
+    label.confidence = DPI_CONFIDENCE_DPI;
+    const evnf::dpi::Verdict late{key, dpi_verdict_id(old.verdict), DPI_CLASSIFIED, label};
+
+    Connection{chain, 80, 9000}.client(SYN);
+    CHECK_FALSE(table.classify(late));
+    CHECK(dpi_verdict_state(the_entry(chain).second.verdict) == DPI_NEW);
+    CHECK_FALSE(table.close(key, old, label));
+
+    const auto now = the_entry(chain).second;
+    CHECK(table.classify({key, dpi_verdict_id(now.verdict), DPI_CLASSIFIED, label}));
+    CHECK(text(the_flow(chain), "state") == "classified");
+}
+
+TEST_CASE("dpi: a flow with packets since it was looked at is not closed")
+{
+    Chain chain{config()};
+    const ChainMaps maps{chain};
+    evnf::dpi::FlowTable table{maps};
+    chain.run("in", packet(Eth{}, Ipv4{}, Udp{}));
+    auto [key, seen] = the_entry(chain);
+    seen.last_seen -= 1;
+    CHECK_FALSE(table.close(key, seen, {}));
+    CHECK(flows(chain).size() == 1);
+}
+
+TEST_CASE("dpi: idle flows expire by protocol, closed ones soon, and their counters stay with the application")
+{
+    Chain chain{config()};
+    Connection closed{chain};
+    closed.handshake();
+    closed.client(PSH | ACK, http_request("www.example.org"));
+    closed.server(PSH | ACK, http_response());
+    closed.client(FIN | ACK);
+    closed.server(FIN | ACK);
+    Connection half_closed{chain, 81};
+    half_closed.handshake();
+    half_closed.client(FIN | ACK);
+    chain.run("in", packet(Eth{}, Ipv4{}, Udp{.dport = 40000}, Payload{"\x81?"}));
+    const evnf::dpi::IdleTimeouts timeouts{.tcp = 1'000'000, .udp = 500'000, .closed = 100'000};
+
+    expire(chain, 99'000, timeouts);
+    CHECK(flows(chain).size() == 3);
+    expire(chain, 200'000, timeouts);
+    CHECK(flows(chain).size() == 2);
+    CHECK(number(app(chain, "HTTP"), "flows") == 1);
+    CHECK(number(app(chain, "HTTP"), "packets") == 7);
+    expire(chain, 600'000, timeouts);
+    CHECK(text(the_flow(chain), "proto") == "tcp");
+    CHECK(number(app(chain, "Unknown"), "flows") == 2);
+    expire(chain, 2'000'000, timeouts);
+    CHECK(flows(chain).empty());
+    CHECK(number(app(chain, "HTTP"), "packets") == 7);
+    CHECK(number(app(chain, "Unknown"), "flows") == 2);
+    CHECK(number(app(chain, "Unknown"), "packets") == 5);
+}
+
+TEST_CASE("dpi: flows, verdicts and totals live through a reload")
+{
+    Chain chain{config()};
+    Connection connection{chain};
+    connection.handshake();
+    connection.client(PSH | ACK, http_request("www.example.org"));
+    const auto id = dpi_verdict_id(the_entry(chain).second.verdict);
+    chain.reload(config("budget: {tcp: 4}, idle_timeout: {tcp: 10s}"));
+    connection.server(PSH | ACK, http_response());
+    CHECK(dpi_verdict_id(the_entry(chain).second.verdict) == id);
+    const auto flow = the_flow(chain);
+    CHECK(text(flow, "app") == "HTTP");
+    CHECK(text(flow, "state") == "classified");
+    CHECK(text(flow, "sni") == "www.example.org");
+    CHECK(number(flow, "packets") == 5);
+}
+
+TEST_CASE("dpi: a full table is counted, and its packets go on")
+{
+    Chain chain{config("max_flows: 1024")};
+    for (std::uint32_t i = 0; i < 2000; ++i) {
+        const auto frame = packet(Eth{}, Ipv4{}, Tcp{.sport = static_cast<std::uint16_t>(i + 1), .flags = SYN});
+        CHECK(chain.run("in", frame).verdict == EVNF_FORWARD);
+    }
+    const auto status = chain.query("dpi", "status").as_object();
+    CHECK(number(status, "max_flows") == 1024);
+    CHECK(number(status, "flows") == 1024);
+    CHECK(number(status, "untracked_packets") == 2000 - 1024);
+}
+
+TEST_CASE("dpi: what the ring has no room for is counted, marked on its flow, and not charged to the budget")
+{
+    Chain chain{config()};
+    Connection connection{chain, 40000};
+    connection.handshake();
+    // Runs packets without the slow path's turn after each: the ring fills up.
+    const auto frame = packet(Eth{}, Ipv4{}, Udp{.sport = 9, .dport = 40000}, Payload{std::string(1400, '\x81')});
+    chain.reload(config("offload: {mode: none}"));
+    chain.cost_ns("in", frame, 20000);
+    const auto status = chain.query("dpi", "status").as_object();
+    const auto lost = number(status, "lost_copies");
+    CHECK(lost > 0);
+    for (const auto& one : flows(chain)) {
+        if (text(one.as_object(), "proto") != "udp") continue;
+        CHECK(one.at("gap").as_bool());
+        CHECK(number(one.as_object(), "packets") == 20000);
+    }
+    chain.map("dpi", "dpi_flows").for_each<dpi_key, dpi_flow>([&](const dpi_key& key, const dpi_flow& flow) {
+        if (key.protocol == IPPROTO_UDP) CHECK(flow.copies + lost == 20000);
+    });
+    CHECK(chain.stats().at("lost_events").to_number<std::uint64_t>() == lost);
+}

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: MIT
+/// The slow path of dpi: copies of packets in, verdicts out. No kernel: records are made by hand.
+#include "../../plugins/dpi/inspector.hpp"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#include <cstring>
+#include <evnf/address.hpp>
+
+#include "../../plugins/dpi/opening.hpp"
+#include "catch.hpp"
+#include "dpi_traffic.hpp"
+#include "packet.hpp"
+
+using namespace evnf::test;
+using namespace evnf::dpi;
+
+namespace {
+
+constexpr std::size_t kEthernet = 14;
+
+std::shared_ptr<Engine> engine()
+{
+    static const auto one = std::make_shared<Engine>("");
+    return one;
+}
+
+dpi_key key_of(std::uint8_t protocol, std::uint16_t client_port, std::uint16_t server_port)
+{
+    dpi_key key{};
+    key.address[0] = evnf::Address::parse("10.1.0.2")->raw;
+    key.address[1] = evnf::Address::parse("10.2.0.2")->raw;
+    key.port[0] = htons(client_port);
+    key.port[1] = htons(server_port);
+    key.vlan[0] = key.vlan[1] = EVNF_NO_VLAN;
+    key.protocol = protocol;
+    return key;
+}
+
+/// A TCP connection from 10.1.0.2:1234, as the fast path reports it.
+struct Connection {
+    std::uint64_t id;
+    std::uint16_t server_port = 80;
+    bool saw_syn = true;
+    std::uint32_t client_seq = 1001, server_seq = 5001;
+
+    std::vector<std::byte> record(const Frame& frame, unsigned direction, bool is_last)
+    {
+        dpi_copy copy{};
+        copy.key = key_of(IPPROTO_TCP, 1234, server_port);
+        copy.id = id;
+        copy.length = copy.l3_length = static_cast<std::uint32_t>(frame.size() - kEthernet);
+        copy.flow_flags = DPI_FLOW_PAYLOAD | (saw_syn ? DPI_FLOW_HANDSHAKE : 0);
+        copy.opening.seq = htonl(1000);
+        copy.opening.tcp_flags = SYN;
+        copy.l4_offset = 20;
+        copy.direction = static_cast<std::uint8_t>(direction);
+        copy.from_initiator = direction == 0;
+        copy.is_last = is_last;
+        std::vector<std::byte> bytes(sizeof copy);
+        std::memcpy(bytes.data(), &copy, sizeof copy);
+        bytes.insert(bytes.end(), frame.begin() + kEthernet, frame.end());
+        return bytes;
+    }
+
+    std::vector<std::byte> client(const std::string& payload, bool is_last = false)
+    {
+        const auto frame = packet(Eth{}, Ipv4{}, Tcp{.sport = 1234, .dport = server_port, .seq = client_seq,
+                                  .ack = server_seq, .flags = PSH | ACK}, Payload{payload});
+        client_seq += static_cast<std::uint32_t>(payload.size());
+        return record(frame, 0, is_last);
+    }
+
+    std::vector<std::byte> server(const std::string& payload, bool is_last = false)
+    {
+        const auto frame = packet(Eth{}, Ipv4{.src = "10.2.0.2", .dst = "10.1.0.2"},
+                                  Tcp{.sport = server_port, .dport = 1234, .seq = server_seq, .ack = client_seq,
+                                  .flags = PSH | ACK}, Payload{payload});
+        server_seq += static_cast<std::uint32_t>(payload.size());
+        return record(frame, 1, is_last);
+    }
+};
+
+/// An inspector whose verdicts are kept.
+struct Lab {
+    Inspector inspector{250};
+    std::vector<Verdict> verdicts;
+    bool alive = true; ///< what the flow table answers
+
+    explicit Lab(std::shared_ptr<Engine> with = engine()) { use(std::move(with)); }
+    void use(std::shared_ptr<Engine> with)
+    {
+        inspector.use(std::move(with), [this](const Verdict& verdict) {
+            verdicts.push_back(verdict);
+            return alive;
+        });
+    }
+};
+
+dpi_flow flow_with_id(std::uint64_t id)
+{
+    dpi_flow flow{};
+    flow.verdict = dpi_verdict(id, 0, 0, DPI_NEW);
+    return flow;
+}
+
+} // namespace
+
+TEST_CASE("dpi: the word of a verdict keeps its parts apart")
+{
+    const auto verdict = dpi_verdict(0xff'ffff'ffffULL, 4095, DPI_CONFIDENCE_DPI, DPI_GAVE_UP);
+    CHECK(dpi_verdict_id(verdict) == 0xff'ffff'ffffULL);
+    CHECK(dpi_verdict_app(verdict) == 4095);
+    CHECK(dpi_verdict_confidence(verdict) == DPI_CONFIDENCE_DPI);
+    CHECK(dpi_verdict_state(verdict) == DPI_GAVE_UP);
+}
+
+TEST_CASE("dpi inspector: an HTTP request and its answer make one verdict")
+{
+    Lab lab;
+    Connection connection{.id = 7};
+    lab.inspector.inspect(connection.client(http_request("www.example.org")));
+    CHECK(lab.verdicts.empty());
+    REQUIRE(lab.inspector.find(7));
+    CHECK(lab.inspector.find(7)->state == DPI_INSPECTING);
+    CHECK(lab.inspector.find(7)->label.app == "HTTP");
+
+    lab.inspector.inspect(connection.server(http_response()));
+    REQUIRE(lab.verdicts.size() == 1);
+    CHECK(lab.verdicts[0].id == 7);
+    CHECK(lab.verdicts[0].state == DPI_CLASSIFIED);
+    CHECK(lab.verdicts[0].label.app == "HTTP");
+    CHECK(lab.verdicts[0].label.confidence == DPI_CONFIDENCE_DPI);
+    CHECK(lab.verdicts[0].label.sni == "www.example.org");
+    CHECK(lab.inspector.inspections() == 0);
+
+    lab.inspector.inspect(connection.client(http_request("www.example.org")));
+    CHECK(lab.verdicts.size() == 1);
+}
+
+TEST_CASE("dpi inspector: a ClientHello names TLS and the server")
+{
+    Lab lab;
+    Connection connection{.id = 1, .server_port = 8443};
+    lab.inspector.inspect(connection.client(client_hello("www.example.org")));
+    REQUIRE(lab.inspector.find(1));
+    CHECK(lab.inspector.find(1)->label.app == "TLS");
+    CHECK(lab.inspector.find(1)->label.sni == "www.example.org");
+}
+
+TEST_CASE("dpi inspector: when the budget is spent it gives up")
+{
+    Lab lab;
+    Connection connection{.id = 2, .server_port = 40000};
+    lab.inspector.inspect(connection.client("\x81 neither here nor there"));
+    lab.inspector.inspect(connection.server("\x82 nothing known, either"));
+    CHECK(lab.verdicts.empty());
+    lab.inspector.inspect(connection.client("\x83 and that was the last one", true));
+    REQUIRE(lab.verdicts.size() == 1);
+    CHECK(lab.verdicts[0].state == DPI_GAVE_UP);
+    CHECK(lab.verdicts[0].label.app == "Unknown");
+    CHECK(lab.inspector.inspections() == 0);
+}
+
+TEST_CASE("dpi inspector: nothing is kept of a flow that is no more when its verdict comes")
+{
+    Lab lab;
+    lab.alive = false;
+    Connection connection{.id = 3};
+    lab.inspector.inspect(connection.client(http_request("www.example.org")));
+    lab.inspector.inspect(connection.server(http_response()));
+    CHECK(lab.verdicts.size() == 1);
+    CHECK(lab.inspector.flows() == 0);
+}
+
+TEST_CASE("dpi inspector: asking about a flow without copies costs no memory")
+{
+    Lab lab;
+    const auto key = key_of(IPPROTO_TCP, 1234, 443);
+    const auto known = lab.inspector.describe(key, flow_with_id(9));
+    CHECK(known.state == DPI_NEW);
+    CHECK(known.label.app == "TLS");
+    CHECK(known.label.confidence == DPI_CONFIDENCE_PORT);
+    CHECK(lab.inspector.finish(key, flow_with_id(9)).app == "TLS");
+    CHECK(lab.inspector.flows() == 0);
+}
+
+TEST_CASE("dpi inspector: a flow that ends during inspection is named as far as can be told, and freed")
+{
+    Lab lab;
+    Connection connection{.id = 4};
+    lab.inspector.inspect(connection.client(http_request("www.example.org")));
+    CHECK(lab.inspector.finish(key_of(IPPROTO_TCP, 1234, 80), flow_with_id(4)).app == "HTTP");
+    CHECK(lab.inspector.flows() == 0);
+    CHECK(lab.verdicts.empty());
+}
+
+TEST_CASE("dpi inspector: pruning frees flows that are no more, whatever their number")
+{
+    Lab lab;
+    for (std::uint64_t id = 1; id <= 20; ++id) {
+        Connection connection{.id = id};
+        lab.inspector.inspect(connection.client(http_request("www.example.org")));
+    }
+    for (int turn = 0; turn < 10; ++turn)
+        lab.inspector.prune(3, [](const dpi_key&, std::uint64_t id) { return id % 5 == 0; });
+    CHECK(lab.inspector.flows() == 4);
+    CHECK(lab.inspector.find(15));
+    CHECK_FALSE(lab.inspector.find(16));
+}
+
+TEST_CASE("dpi inspector: flows that began before a reload finish on the protocols that they began with")
+{
+    Lab lab;
+    Connection before{.id = 1}, after{.id = 2};
+    lab.inspector.inspect(before.client(http_request("intranet.example")));
+    lab.use(std::make_shared<Engine>("host:\"intranet.example\"@Intranet\n"));
+    lab.inspector.inspect(after.client(http_request("intranet.example")));
+    lab.inspector.inspect(before.server(http_response()));
+    lab.inspector.inspect(after.server(http_response()));
+    REQUIRE(lab.verdicts.size() == 2);
+    CHECK(lab.verdicts[0].label.app == "HTTP");
+    CHECK(lab.verdicts[1].label.app == "HTTP.Intranet");
+}
+
+TEST_CASE("dpi inspector: a cut copy is still looked at")
+{
+    Lab lab;
+    Connection connection{.id = 5};
+    auto bytes = connection.client(http_request("www.example.org") + std::string(1000, 'x'));
+    dpi_copy copy;
+    std::memcpy(&copy, bytes.data(), sizeof copy);
+    copy.length = 300;
+    std::memcpy(bytes.data(), &copy, sizeof copy);
+    lab.inspector.inspect(bytes);
+    CHECK(lab.inspector.find(5)->label.app == "HTTP");
+}
+
+TEST_CASE("dpi inspector: a record that is too short for anything is ignored")
+{
+    Lab lab;
+    Connection connection{.id = 6};
+    const auto bytes = connection.client("GET");
+    for (const std::size_t size : {std::size_t{0}, sizeof(dpi_copy) - 1, sizeof(dpi_copy), sizeof(dpi_copy) + 19})
+        lab.inspector.inspect({bytes.data(), size});
+    CHECK(lab.inspector.flows() == 0);
+}
+
+TEST_CASE("dpi: the first packet of a connection is made anew from what its entry tells")
+{
+    const dpi_opening opening{.seq = htonl(1000), .ack_seq = 0, .tcp_flags = SYN, .direction = 0, .pad = {}};
+    const auto made = [&](const Frame& frame, std::size_t ip_header, unsigned direction) {
+        auto bytes = opening_packet(opening, std::span{frame}.subspan(kEthernet), ip_header, direction);
+        bytes.insert(bytes.begin(), frame.begin(), frame.begin() + kEthernet);
+        return describe(bytes);
+    };
+    const Tcp request{.sport = 1234, .dport = 80, .flags = PSH | ACK}, reply{.sport = 80, .dport = 1234};
+    const auto syn = [](const auto& ip) {
+        return describe(packet(Eth{}, ip, Tcp{.sport = 1234, .dport = 80, .seq = 1000, .flags = SYN}));
+    };
+    CHECK(made(packet(Eth{}, Ipv4{}, request, Payload{"x"}), 20, 0) == syn(Ipv4{}));
+    CHECK(made(packet(Eth{}, Ipv4{.options = "\x01"}, request, Payload{"x"}), 24, 0) == syn(Ipv4{}));
+    CHECK(made(packet(Eth{}, Ipv4{.src = "10.2.0.2", .dst = "10.1.0.2"}, reply, Payload{"x"}), 20, 1) == syn(Ipv4{}));
+    CHECK(made(packet(Eth{}, Ipv6{}, HopByHop{}, request, Payload{"x"}), 48, 0) == syn(Ipv6{}));
+    CHECK(made(packet(Eth{}, Ipv6{.src = "2001:db8:2::2", .dst = "2001:db8:1::2"}, reply), 40, 1) == syn(Ipv6{}));
+
+    const auto frame = packet(Eth{}, Ipv4{}, Udp{});
+    CHECK(opening_packet(opening, std::span{frame}.subspan(kEthernet), 20, 0).empty());
+}

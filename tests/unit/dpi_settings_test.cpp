@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT
+/// What dpi's settings may say, and what it answers to what they may not.
+#include "../../plugins/dpi/settings.hpp"
+
+#include <unistd.h>
+
+#include <fstream>
+
+#include "catch.hpp"
+
+using namespace std::chrono_literals;
+using evnf::dpi::protocol_rule_problem;
+using evnf::dpi::Settings;
+
+namespace {
+
+struct Outcome {
+    Settings settings;
+    std::vector<std::string> errors;
+};
+
+Outcome read(const std::string& yaml)
+{
+    evnf::Problems problems{"f"};
+    const auto root = YAML::Load(yaml);
+    Outcome outcome;
+    outcome.settings = evnf::dpi::read_settings(evnf::Node{root, "", root.Mark(), problems});
+    outcome.errors = problems.errors();
+    return outcome;
+}
+
+/// A file that is there as long as this object.
+class File {
+public:
+    explicit File(const std::string& text)
+    {
+        const int fd = mkstemp(path_.data());
+        REQUIRE(fd >= 0);
+        REQUIRE(write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()));
+        close(fd);
+    }
+    ~File() { unlink(path_.c_str()); }
+    const std::string& path() const { return path_; }
+
+private:
+    std::string path_ = "/tmp/evnf-protocols-XXXXXX";
+};
+
+} // namespace
+
+TEST_CASE("dpi settings: nothing is needed")
+{
+    const auto [settings, errors] = read("{}");
+    CHECK(errors.empty());
+    CHECK(settings.budget_tcp == 16);
+    CHECK(settings.budget_udp == 8);
+    CHECK(settings.idle_tcp == 300s);
+    CHECK(settings.idle_udp == 60s);
+    CHECK(settings.offload);
+}
+
+TEST_CASE("dpi settings: all that this version offers is read")
+{
+    const File file{"# ours\n\n  tcp:81,udp:5061-5062@SIP  \nhost:\"intranet.example\"@Intranet"};
+    const auto [settings, errors] = read(R"(
+budget: {tcp: 32, udp: 4}
+workers: 1
+max_flows: 4096
+protocols_file: )" + file.path() + R"(
+idle_timeout: {tcp: 2m, udp: 5s}
+offload: {mode: none}
+)");
+    CHECK(errors.empty());
+    CHECK(settings.budget_tcp == 32);
+    CHECK(settings.budget_udp == 4);
+    CHECK(settings.max_flows == 4096);
+    CHECK(settings.idle_tcp == 120s);
+    CHECK(settings.idle_udp == 5s);
+    CHECK_FALSE(settings.offload);
+    CHECK(settings.protocols == "tcp:81,udp:5061-5062@SIP\nhost:\"intranet.example\"@Intranet\n");
+}
+
+TEST_CASE("dpi settings: what comes in later versions is refused at its place")
+{
+    const auto errors = read(R"(workers: 2
+never_inspect: [192.0.2.0/24]
+offload:
+  mode: elephants
+  categories: [Media]
+  min_bytes: 1MB
+policies: [{app: BitTorrent, action: drop}]
+)").errors;
+    CHECK(errors
+          == std::vector<std::string>{"f:1:10: workers: not supported by this version: more than one worker",
+                                      "f:2:1: not supported by this version: never_inspect",
+                                      "f:4:9: offload.mode: not supported by this version: elephants",
+                                      "f:5:3: not supported by this version: offload.categories",
+                                      "f:6:3: not supported by this version: offload.min_bytes",
+                                      "f:7:1: not supported by this version: policies"});
+}
+
+TEST_CASE("dpi settings: all mistakes are reported, each at its place")
+{
+    const auto errors = read("budget: {tcp: 0, udp: 256}\nidle_timeout: {udp: 10ms, icmp: 1s}\nofload: {}\n").errors;
+    REQUIRE(errors.size() == 5);
+    CHECK(errors[0].starts_with("f:1:15: budget.tcp: must be a whole number from 1 to 255"));
+    CHECK(errors[1].starts_with("f:1:23: budget.udp: must be a whole number from 1 to 255"));
+    CHECK(errors[2].starts_with("f:2:21: idle_timeout.udp: must be a time"));
+    CHECK(errors[3].starts_with("f:2:27: idle_timeout.icmp: unknown key"));
+    CHECK(errors[4].starts_with("f:3:1: ofload: unknown key (did you mean 'offload'?)"));
+}
+
+TEST_CASE("dpi settings: a protocols file that is not there is a problem of the key")
+{
+    CHECK(read("protocols_file: /nowhere/protos.txt").errors
+          == std::vector<std::string>{
+              "f:1:17: protocols_file: cannot read '/nowhere/protos.txt': No such file or directory"});
+}
+
+TEST_CASE("dpi settings: a mistake in a protocols file names its line")
+{
+    const File file{"tcp:81@HTTP\ntcp:0@HTTP\nnonsense\n"};
+    const auto errors = read("protocols_file: " + file.path()).errors;
+    REQUIRE(errors.size() == 2);
+    CHECK(errors[0] == "f:1:17: protocols_file: " + file.path() + ":2: '0' is no port or range of ports");
+    CHECK(errors[1] == "f:1:17: protocols_file: " + file.path() + ":3: a rule is WHAT,...@PROTOCOL");
+}
+
+TEST_CASE("dpi settings: rules of nDPI's format are taken, and nothing else")
+{
+    for (const auto* good : {"tcp:81@HTTP", "udp:1-65535@X", "tcp:81,udp:82,tcp:90-91@My", "host:\"a.example\"@A",
+                             "host:a.example@A", "ip:192.0.2.1@N", "ip:192.0.2.0/24@N", "ip:192.0.2.1:443@N"}) {
+        INFO(good);
+        CHECK(protocol_rule_problem(good).empty());
+    }
+    for (const auto* bad : {"", "tcp:81", "@HTTP", "tcp:81@", "tcp:@X", "tcp:0@X", "tcp:65536@X", "tcp:9-8@X",
+                            "tcp:80-@X", "tcp:80x@X", "sctp:80@X", "81@X", "host:@X", "host:\"\"@X", "ip:@X",
+                            "ip:300.1.1.1@X", "ip:2001:db8::1@X", "ip:192.0.2.1:0@X", "tcp:81,@X", ",@X"}) {
+        INFO(bad);
+        CHECK_FALSE(protocol_rule_problem(bad).empty());
+    }
+}
