@@ -33,10 +33,21 @@ lb_tuple against(const lb_tuple& tuple, const lb_connection& entry)
     return other;
 }
 
-/// Jiffies since the entry's latest packet. It may be newer than `now`, which was read before.
-std::uint32_t idle(const lb_connection& entry, std::uint32_t now)
+/// From `then` to `now` on a 32-bit clock. An entry may be newer than `now`, which was read before.
+std::uint32_t since(std::uint32_t then, std::uint64_t now)
 {
-    return static_cast<std::uint32_t>(std::max(0, static_cast<std::int32_t>(now - entry.last_seen)));
+    return static_cast<std::uint32_t>(
+        std::max(0, static_cast<std::int32_t>(static_cast<std::uint32_t>(now) - then)));
+}
+
+std::uint32_t idle(const lb_connection& entry, std::uint64_t now)
+{
+    return since(entry.last_seen, now);
+}
+
+std::uint64_t age(const lb_connection& entry, std::uint64_t now)
+{
+    return std::uint64_t{since(entry.made, now >> LB_MADE_SHIFT)} << LB_MADE_SHIFT;
 }
 
 /// Whether the entry writes this address and port.
@@ -50,11 +61,16 @@ bool writes(const lb_connection& entry, const evnf_address& address, __be16 port
 std::string_view name_of(lb_state state)
 {
     switch (state) {
-    case LB_STATE_SYN: return "syn";
-    case LB_STATE_ESTABLISHED: return "established";
-    case LB_STATE_FIN: return "fin";
-    case LB_STATE_CLOSED: return "closed";
-    case LB_STATE_UDP: return "udp";
+        case LB_STATE_SYN:
+            return "syn";
+        case LB_STATE_ESTABLISHED:
+            return "established";
+        case LB_STATE_FIN:
+            return "fin";
+        case LB_STATE_CLOSED:
+            return "closed";
+        case LB_STATE_UDP:
+            return "udp";
     }
     return "";
 }
@@ -78,12 +94,15 @@ std::uint32_t Limits::shortest() const
 
 /// The connection that an entry to the server belongs to; nothing where the reply entry is not its own.
 std::optional<Connection> Connections::join(const lb_tuple& tuple, const lb_connection& to_server,
-                                            std::uint32_t now) const
+                                            std::uint64_t now) const
 {
     const auto to_client = table_.find<lb_connection>(against(tuple, to_server));
     if (!to_client || !writes(*to_client, tuple.dst, tuple.dport)) return std::nullopt;
-    return Connection{tuple, to_server, *to_client,
+    return Connection{tuple,
+                      to_server,
+                      *to_client,
                       lb_state_of(tuple.protocol, to_server.flags, to_client->flags),
+                      age(to_server, now),
                       std::min(idle(to_server, now), idle(*to_client, now))};
 }
 
@@ -94,7 +113,7 @@ void Connections::forget(const Connection& connection) const
     table_.erase(against(connection.tuple, connection.to_server));
 }
 
-void Connections::expire(const lb_tuple& tuple, const lb_connection& seen, std::uint32_t now) const
+void Connections::expire(const lb_tuple& tuple, const lb_connection& seen, std::uint64_t now) const
 {
     if (idle(seen, now) < limits_.shortest()) return;
     // What the batch said may be old by now: only a fresh look decides.
@@ -115,16 +134,22 @@ void Connections::expire(const lb_tuple& tuple, const lb_connection& seen, std::
 
 bool Connections::expire_some(std::uint64_t now)
 {
-    return !table_.for_each_part<lb_tuple, lb_connection>(cursor_, [&](const auto& tuple, const auto& entry) {
-        expire(tuple, entry, static_cast<std::uint32_t>(now));
+    return !table_.for_each_part<lb_tuple, lb_connection>(
+        cursor_, [&](const lb_tuple& tuple, const lb_connection& entry) { expire(tuple, entry, now); });
+}
+
+void Connections::for_each_server(
+    const std::function<void(const lb_tuple&, const lb_connection& to_server)>& visit) const
+{
+    table_.for_each<lb_tuple, lb_connection>([&](const lb_tuple& tuple, const lb_connection& entry) {
+        if (entry.direction == LB_TO_SERVER) visit(tuple, entry);
     });
 }
 
 void Connections::for_each(std::uint64_t now, const std::function<void(const Connection&)>& visit) const
 {
-    table_.for_each<lb_tuple, lb_connection>([&](const lb_tuple& tuple, const lb_connection& entry) {
-        if (entry.direction != LB_TO_SERVER) return;
-        if (const auto connection = join(tuple, entry, static_cast<std::uint32_t>(now))) visit(*connection);
+    for_each_server([&](const lb_tuple& tuple, const lb_connection& to_server) {
+        if (const auto connection = join(tuple, to_server, now)) visit(*connection);
     });
 }
 

@@ -18,11 +18,12 @@ namespace evnf::lb {
 
 /// A connection: both entries of the table seen as one.
 struct Connection {
-    lb_tuple tuple;           ///< client -> VIP
+    lb_tuple tuple; ///< client -> VIP
     lb_connection to_server;
     lb_connection to_client;
     lb_state state;
-    std::uint32_t idle;       ///< jiffies since the latest packet of either direction
+    std::uint64_t age;  ///< jiffies since the first packet
+    std::uint32_t idle; ///< jiffies since the latest packet of either direction
 };
 
 /// As contract.md names it: "syn", "established", "fin", "closed", "udp".
@@ -50,10 +51,14 @@ public:
     bool expire_some(std::uint64_t now);
 
     void for_each(std::uint64_t now, const std::function<void(const Connection&)>& visit) const;
+    /// Only who talks to whom: a fraction of the work.
+    void for_each_server(
+        const std::function<void(const lb_tuple&, const lb_connection& to_server)>& visit) const;
 
 private:
-    std::optional<Connection> join(const lb_tuple& tuple, const lb_connection& to_server, std::uint32_t now) const;
-    void expire(const lb_tuple& tuple, const lb_connection& entry, std::uint32_t now) const;
+    std::optional<Connection> join(const lb_tuple& tuple, const lb_connection& to_server,
+                                   std::uint64_t now) const;
+    void expire(const lb_tuple& tuple, const lb_connection& entry, std::uint64_t now) const;
     void forget(const Connection& connection) const;
 
     MapRef table_;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * The connection table: one hash for both directions. Elements are allocated as
- * connections come, not for max_connections beforehand: a table for a million
- * would otherwise take a quarter of a gigabyte from a VM that has ten.
+ * connections come, not for max_connections beforehand: room for a million takes
+ * a quarter of a gigabyte, whether they come or not.
  */
 #pragma once
 

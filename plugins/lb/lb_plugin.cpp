@@ -5,8 +5,8 @@
 #include <memory>
 #include <optional>
 
-#include <evnf/plugin.hpp>
 #include <spdlog/spdlog.h>
+#include <evnf/plugin.hpp>
 
 #include "lb_bpf.skel.h"
 #include "views.hpp"
@@ -40,8 +40,9 @@ public:
 
     json::value query(std::string_view verb, const std::vector<std::string>&) override
     {
-        if (verb == "backends") return show_backends(*live_, host_.jiffies());
-        if (verb == "connections") return show_connections(*live_, host_.jiffies(), host_.jiffies_per_second());
+        if (verb == "backends") return show_backends(*live_);
+        if (verb == "connections")
+            return show_connections(*live_, host_.jiffies(), host_.jiffies_per_second());
         throw UnknownVerb{{"backends", "connections"}};
     }
 
@@ -113,7 +114,8 @@ public:
                 error.what());
         }
         Host& host = balancer_.host();
-        Connections connections{maps->get("lb_connections"), Limits{settings_->timeouts, host.jiffies_per_second()}};
+        const Limits limits{settings_->timeouts, host.jiffies_per_second()};
+        Connections connections{maps->get("lb_connections"), limits};
         balancer_.adopt({settings_, std::move(placement_), std::move(maps), std::move(connections)});
     }
 

@@ -140,7 +140,8 @@ void Placement::fill_services(const Maps& maps) const
         key.protocol = service.protocol;
         vips.update(key, i);
         key.port = htons(service.port);
-        services.update(key, lb_service{i, static_cast<__u32>(pages.size()), service.slots, service.by_source});
+        services.update(key,
+                        lb_service{i, static_cast<__u32>(pages.size()), service.slots, service.by_source});
         for (std::uint32_t page = 0; page < pages_of(service.slots); ++page) {
             indices.push_back(static_cast<std::uint32_t>(pages.size()));
             pages.push_back(page_of(tables_[i], page));

@@ -25,7 +25,8 @@ std::vector<std::uint32_t> apportion(const std::vector<std::uint32_t>& weights, 
     }
     std::vector<std::size_t> order(weights.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
-    std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return remainders[a] > remainders[b]; });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](auto a, auto b) { return remainders[a] > remainders[b]; });
     for (std::size_t i = 0; given < slots; ++i, ++given) ++counts[order[i]];
     return counts;
 }

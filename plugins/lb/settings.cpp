@@ -8,8 +8,8 @@
 #include <set>
 #include <tuple>
 
-#include <evnf/slots.hpp>
 #include <fmt/format.h>
+#include <evnf/slots.hpp>
 
 #include "lb_shared.h"
 #include "selection.hpp"
@@ -42,8 +42,7 @@ void only(const Node& node, const std::vector<std::string_view>& names)
 {
     std::vector<std::pair<std::string_view, std::string_view>> choices;
     for (const auto name : names) choices.emplace_back(name, name);
-    if (const auto chosen = node.one_of(choices); chosen != names.front())
-        node.error(not_supported(chosen));
+    if (const auto chosen = node.one_of(choices); chosen != names.front()) node.error(not_supported(chosen));
 }
 
 /// `health` and `feedback`: a map whose key `kind` may say that there is none.
@@ -71,9 +70,8 @@ Backend read_backend(const Node& node, const Service& service)
     if (const auto weight = map.optional("weight"))
         backend.weight = static_cast<std::uint32_t>(weight->integer(0, kMaxWeight));
     if (const auto state = map.optional("state"))
-        backend.state = state->one_of<BackendState>({{"active", BackendState::active},
-                                                     {"drain", BackendState::drain},
-                                                     {"down", BackendState::down}});
+        backend.state = state->one_of<BackendState>(
+            {{"active", BackendState::active}, {"drain", BackendState::drain}, {"down", BackendState::down}});
     map.done();
     return backend;
 }
@@ -86,8 +84,9 @@ void warn_of_empty_shares(const Node& list, const Service& service)
     const auto shares = apportion(weights, service.slots);
     for (std::size_t i = 0; i < weights.size(); ++i)
         if (weights[i] > 0 && shares[i] == 0)
-            list.warning(fmt::format("backend '{}' gets no traffic: its weight is too small a share of {} slots",
-                                     service.backends[i].name, service.slots));
+            list.warning(
+                fmt::format("backend '{}' gets no traffic: its weight is too small a share of {} slots",
+                            service.backends[i].name, service.slots));
 }
 
 void read_backends(const Node& list, Service& service)
@@ -113,7 +112,8 @@ Service read_service(const Node& node)
     service.name = read_name(map, sizeof(lb_saved_key::service) - 1);
     service.vip = map.required("vip").address();
     service.port = read_port(map.required("port"));
-    service.protocol = map.required("proto").one_of<std::uint8_t>({{"tcp", IPPROTO_TCP}, {"udp", IPPROTO_UDP}});
+    service.protocol =
+        map.required("proto").one_of<std::uint8_t>({{"tcp", IPPROTO_TCP}, {"udp", IPPROTO_UDP}});
     if (const auto mode = map.optional("mode")) only(*mode, {"dnat", "fullnat", "local"});
     if (const auto affinity = map.optional("affinity"))
         service.by_source = affinity->one_of<bool>({{"none", false}, {"source", true}});
@@ -124,7 +124,8 @@ Service read_service(const Node& node)
         only_none(*health, "type", {"none", "tcp", "http"},
                   {"interval", "timeout", "rise", "fall", "path", "expect"});
     if (const auto feedback = map.optional("feedback"))
-        only_none(*feedback, "source", {"none", "snmp"}, {"oid", "community", "port", "interval", "algorithm"});
+        only_none(*feedback, "source", {"none", "snmp"},
+                  {"oid", "community", "port", "interval", "algorithm"});
     map.done();
     return service;
 }

@@ -14,7 +14,7 @@ namespace evnf::lb {
 enum class BackendState {
     active,
     drain, ///< keeps its connections, gets no new ones
-    down,  ///< gets nothing: its connections select anew
+    down,   ///< gets nothing: its connections select anew
 };
 
 struct Backend {
@@ -33,7 +33,7 @@ struct Service {
     Address vip;
     std::uint16_t port = 0;
     std::uint8_t protocol = 0; ///< IPPROTO_TCP or IPPROTO_UDP
-    bool by_source = false;    ///< affinity
+    bool by_source = false;     ///< affinity
     std::uint32_t slots = 4096;
     std::vector<Backend> backends;
 

@@ -26,16 +26,14 @@ std::uint64_t total(const std::vector<lb_counters>& cpus, __u64 lb_counters::*co
 std::string_view text(BackendState state)
 {
     switch (state) {
-    case BackendState::active: return "up";
-    case BackendState::drain: return "drain";
-    case BackendState::down: return "down";
+        case BackendState::active:
+            return "up";
+        case BackendState::drain:
+            return "drain";
+        case BackendState::down:
+            return "down";
     }
     return "";
-}
-
-std::string text(const evnf_address& address)
-{
-    return Address::from(address).text();
 }
 
 /// Whose connection it is, as configured now.
@@ -43,32 +41,32 @@ class Owners {
 public:
     explicit Owners(const Settings& settings)
     {
-        for (const auto& service : settings.services)
+        for (const auto& service : settings.services) {
             services_.emplace(std::tuple{service.vip, service.port, service.protocol}, &service);
+            for (const auto& backend : service.backends)
+                backends_.emplace(std::tuple{&service, backend.address, backend.port}, &backend);
+        }
     }
 
-    const Service* service(const Connection& connection) const
+    const Service* service(const lb_tuple& tuple) const
     {
-        const auto& tuple = connection.tuple;
         const auto found = services_.find({Address::from(tuple.dst), ntohs(tuple.dport), tuple.protocol});
         return found == services_.end() ? nullptr : found->second;
     }
 
-    static const Backend* backend(const Service* service, const Connection& connection)
+    const Backend* backend(const Service* service, const lb_connection& to_server) const
     {
-        if (!service) return nullptr;
-        for (const auto& backend : service->backends)
-            if (backend.address == Address::from(connection.to_server.address) &&
-                backend.port == ntohs(connection.to_server.port))
-                return &backend;
-        return nullptr;
+        const auto found = backends_.find({service, Address::from(to_server.address), ntohs(to_server.port)});
+        return found == backends_.end() ? nullptr : found->second;
     }
 
 private:
     std::map<std::tuple<Address, std::uint16_t, std::uint8_t>, const Service*> services_;
+    std::map<std::tuple<const Service*, Address, std::uint16_t>, const Backend*> backends_;
 };
 
-json::object show_backend(const Live& live, const Service& service, const Backend& backend, std::uint64_t connections)
+json::object show_backend(const Live& live, const Service& service, const Backend& backend,
+                          std::uint64_t connections)
 {
     const auto index = live.placement->index_of(service, backend);
     const auto counters = live.maps->get("lb_counters").find_per_cpu<lb_counters>(index);
@@ -85,32 +83,37 @@ json::object show_backend(const Live& live, const Service& service, const Backen
             {"bytes", total(counters, &lb_counters::bytes)}};
 }
 
+/// "10.3.1.2 80"
+std::string text(const evnf_address& address, __be16 port)
+{
+    return fmt::format("{} {}", Address::from(address).text(), ntohs(port));
+}
+
 /// Services and backends that are not configured any more appear by their addresses.
-json::object show_connection(const Owners& owners, const Connection& connection, std::uint64_t now, unsigned hz)
+json::object show_connection(const Owners& owners, const Connection& connection, unsigned hz)
 {
     const auto& tuple = connection.tuple;
     const auto& server = connection.to_server;
-    const auto* service = owners.service(connection);
-    const auto* backend = Owners::backend(service, connection);
-    const auto age = static_cast<std::uint32_t>(now >> LB_MADE_SHIFT) - server.made;
-    return {{"service", service ? service->name : fmt::format("{} {}", text(tuple.dst), ntohs(tuple.dport))},
-            {"backend", backend ? backend->name : fmt::format("{} {}", text(server.address), ntohs(server.port))},
+    const auto* service = owners.service(tuple);
+    const auto* backend = owners.backend(service, server);
+    return {{"service", service ? service->name : text(tuple.dst, tuple.dport)},
+            {"backend", backend ? backend->name : text(server.address, server.port)},
             {"proto", tuple.protocol == IPPROTO_TCP ? "tcp" : "udp"},
-            {"client", text(tuple.src)},
+            {"client", Address::from(tuple.src).text()},
             {"client_port", ntohs(tuple.sport)},
             {"state", name_of(connection.state)},
-            {"age_s", (std::uint64_t{age} << LB_MADE_SHIFT) / hz},
+            {"age_s", connection.age / hz},
             {"idle_s", connection.idle / hz}};
 }
 
 } // namespace
 
-json::array show_backends(const Live& live, std::uint64_t now)
+json::array show_backends(const Live& live)
 {
     const Owners owners{*live.settings};
     std::map<const Backend*, std::uint64_t> connections;
-    live.connections.for_each(now, [&](const Connection& connection) {
-        ++connections[Owners::backend(owners.service(connection), connection)];
+    live.connections.for_each_server([&](const lb_tuple& tuple, const lb_connection& to_server) {
+        ++connections[owners.backend(owners.service(tuple), to_server)];
     });
     json::array rows;
     for (const auto& service : live.settings->services)
@@ -123,9 +126,8 @@ json::array show_connections(const Live& live, std::uint64_t now, unsigned hz)
 {
     const Owners owners{*live.settings};
     json::array rows;
-    live.connections.for_each(now, [&](const Connection& connection) {
-        rows.push_back(show_connection(owners, connection, now, hz));
-    });
+    live.connections.for_each(
+        now, [&](const Connection& connection) { rows.push_back(show_connection(owners, connection, hz)); });
     return rows;
 }
 

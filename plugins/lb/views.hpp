@@ -23,7 +23,7 @@ struct Live {
 };
 
 /// Both count or list connections by a walk of the table.
-boost::json::array show_backends(const Live& live, std::uint64_t now);
+boost::json::array show_backends(const Live& live);
 boost::json::array show_connections(const Live& live, std::uint64_t now, unsigned jiffies_per_second);
 
 } // namespace evnf::lb

@@ -156,6 +156,6 @@ TEST_CASE("lb selection: a table that grows or shrinks has exact shares again")
 {
     const auto table = rewrite({}, {{1, 100}, {2, 300}}, 4096);
     CHECK(count(rewrite(table, {{1, 100}, {2, 300}}, 8192)) == Counts{{1, 2048}, {2, 6144}});
-    CHECK(count(rewrite(rewrite({}, {{1, 100}, {2, 300}}, 8192), {{1, 100}, {2, 300}}, 4096))
-          == Counts{{1, 1024}, {2, 3072}});
+    CHECK(count(rewrite(rewrite({}, {{1, 100}, {2, 300}}, 8192), {{1, 100}, {2, 300}}, 4096)) ==
+          Counts{{1, 1024}, {2, 3072}});
 }

@@ -33,15 +33,16 @@ Outcome read(const std::string& yaml)
 /// Problems of a configuration whose one service has these keys beside a backend.
 Lines errors_of_service(const std::string& keys)
 {
-    return read("services: [{name: web, vip: 10.2.0.2, port: 80, proto: tcp, " + keys
-                + ", backends: [{name: s1, address: 10.3.1.2}]}]")
+    return read("services: [{name: web, vip: 10.2.0.2, port: 80, proto: tcp, " + keys +
+                ", backends: [{name: s1, address: 10.3.1.2}]}]")
         .errors;
 }
 
 /// Problems of a configuration whose one service has these backends.
 Lines errors_of_backends(const std::string& backends)
 {
-    return read("services: [{name: web, vip: 10.2.0.2, port: 80, proto: tcp, backends: [" + backends + "]}]").errors;
+    return read("services: [{name: web, vip: 10.2.0.2, port: 80, proto: tcp, backends: [" + backends + "]}]")
+        .errors;
 }
 
 bool one_error_ends_with(const Lines& errors, const std::string& text)
@@ -103,11 +104,12 @@ max_connections: 5000
 
 TEST_CASE("lb settings: a service needs a name, a vip, a port, a protocol and a backend")
 {
-    CHECK(read("services: [{}]").errors
-          == Lines{"f:1:12: services[0]: 'backends' is missing", "f:1:12: services[0]: 'name' is missing",
-                   "f:1:12: services[0]: 'port' is missing", "f:1:12: services[0]: 'proto' is missing",
-                   "f:1:12: services[0]: 'vip' is missing"});
-    CHECK(one_error_ends_with(errors_of_backends(""), "services[0].backends: must name at least one backend"));
+    CHECK(read("services: [{}]").errors ==
+          Lines{"f:1:12: services[0]: 'backends' is missing", "f:1:12: services[0]: 'name' is missing",
+                "f:1:12: services[0]: 'port' is missing", "f:1:12: services[0]: 'proto' is missing",
+                "f:1:12: services[0]: 'vip' is missing"});
+    CHECK(
+        one_error_ends_with(errors_of_backends(""), "services[0].backends: must name at least one backend"));
     CHECK(one_error_ends_with(read("timeouts: {syn: 5s}").errors, "'services' is missing"));
 }
 
@@ -118,25 +120,29 @@ TEST_CASE("lb settings: names are unique, backends' within their service")
   - {name: web, vip: 10.2.0.3, port: 80, proto: tcp, backends: [{name: a, address: 10.3.0.1}]}
 )");
     CHECK(outcome.errors == Lines{"f:3:5: services[1]: another service is named 'web'"});
-    CHECK(one_error_ends_with(errors_of_backends("{name: a, address: 10.3.0.1}, {name: a, address: 10.3.0.2}"),
-                              "services[0].backends[1]: another backend is named 'a'"));
+    CHECK(
+        one_error_ends_with(errors_of_backends("{name: a, address: 10.3.0.1}, {name: a, address: 10.3.0.2}"),
+                            "services[0].backends[1]: another backend is named 'a'"));
 }
 
 TEST_CASE("lb settings: a vip, port and protocol belong to one service; the protocol tells services apart")
 {
-    const std::string start = "services:\n  - {name: a, vip: 10.2.0.2, port: 53, proto: udp, backends: "
-                              "[{name: s, address: 10.3.0.1}]}\n  - {name: b, vip: 10.2.0.2, port: 53, proto: ";
+    const std::string start =
+        "services:\n  - {name: a, vip: 10.2.0.2, port: 53, proto: udp, backends: "
+        "[{name: s, address: 10.3.0.1}]}\n  - {name: b, vip: 10.2.0.2, port: 53, proto: ";
     const std::string end = ", backends: [{name: s, address: 10.3.0.1}]}";
     CHECK(read(start + "tcp" + end).errors == Lines{});
-    CHECK(read(start + "udp" + end).errors
-          == Lines{"f:3:5: services[1]: has the vip, port and proto of service 'a'"});
+    CHECK(read(start + "udp" + end).errors ==
+          Lines{"f:3:5: services[1]: has the vip, port and proto of service 'a'"});
 }
 
 TEST_CASE("lb settings: a service's backends differ in address or port")
 {
-    CHECK(errors_of_backends("{name: a, address: 10.3.0.1}, {name: b, address: 10.3.0.1, port: 81}") == Lines{});
-    CHECK(one_error_ends_with(errors_of_backends("{name: a, address: 10.3.0.1}, {name: b, address: 10.3.0.1, port: 80}"),
-                              "services[0].backends[1]: another backend of 'web' has this address and port"));
+    CHECK(errors_of_backends("{name: a, address: 10.3.0.1}, {name: b, address: 10.3.0.1, port: 81}") ==
+          Lines{});
+    CHECK(one_error_ends_with(
+        errors_of_backends("{name: a, address: 10.3.0.1}, {name: b, address: 10.3.0.1, port: 80}"),
+        "services[0].backends[1]: another backend of 'web' has this address and port"));
 }
 
 TEST_CASE("lb settings: vip and backends are of one IP version")
@@ -147,20 +153,23 @@ TEST_CASE("lb settings: vip and backends are of one IP version")
 
 TEST_CASE("lb settings: values out of range are refused where they stand")
 {
-    CHECK(read("services: [{name: web, vip: 10.2.0.2, port: 80, proto: tcp,\n"
-               " backends: [{name: a, address: 10.3.0.1, weight: 10001}]}]")
-              .errors
-          == Lines{"f:2:50: services[0].backends[0].weight: must be a whole number from 0 to 10000, not '10001'"});
+    CHECK(
+        read("services: [{name: web, vip: 10.2.0.2, port: 80, proto: tcp,\n"
+             " backends: [{name: a, address: 10.3.0.1, weight: 10001}]}]")
+            .errors ==
+        Lines{"f:2:50: services[0].backends[0].weight: must be a whole number from 0 to 10000, not '10001'"});
     CHECK(one_error_ends_with(errors_of_service("slots: 4095"), "from 4096 to 65536, not '4095'"));
     CHECK(one_error_ends_with(errors_of_service("slots: 65537"), "from 4096 to 65536, not '65537'"));
     CHECK(errors_of_service("slots: 65536") == Lines{});
     CHECK(one_error_ends_with(errors_of_backends("{name: a, address: 10.3.0.1, port: 0}"), "not '0'"));
     CHECK(one_error_ends_with(errors_of_backends("{name: a, address: 10.3.0.1, state: gone}"),
                               "must be one of active, drain, down, not 'gone'"));
-    CHECK(one_error_ends_with(read("{services: [], max_connections: 0}").errors, "from 1 to 10000000, not '0'"));
-    CHECK(one_error_ends_with(read("{services: [], timeouts: {syn: 999ms}}").errors,
-                              "timeouts.syn: must be a time from 1000ms to 604800s such as 500ms, 30s, 5m or 2h, "
-                              "not '999ms'"));
+    CHECK(one_error_ends_with(read("{services: [], max_connections: 0}").errors,
+                              "from 1 to 10000000, not '0'"));
+    CHECK(one_error_ends_with(
+        read("{services: [], timeouts: {syn: 999ms}}").errors,
+        "timeouts.syn: must be a time from 1000ms to 604800s such as 500ms, 30s, 5m or 2h, "
+        "not '999ms'"));
 }
 
 TEST_CASE("lb settings: names that would not fit where they are kept are refused")
@@ -189,16 +198,18 @@ TEST_CASE("lb settings: what later versions offer is refused by name")
 
 TEST_CASE("lb settings: unknown keys are refused")
 {
-    CHECK(one_error_ends_with(errors_of_service("vipp: 10.2.0.3"), "services[0].vipp: unknown key (did you mean 'vip'?)"));
+    CHECK(one_error_ends_with(errors_of_service("vipp: 10.2.0.3"),
+                              "services[0].vipp: unknown key (did you mean 'vip'?)"));
     CHECK(one_error_ends_with(errors_of_backends("{name: a, address: 10.3.0.1, wieght: 3}"),
                               "services[0].backends[0].wieght: unknown key (did you mean 'weight'?)"));
 }
 
 TEST_CASE("lb settings: a weight too small for any slot is warned of")
 {
-    const auto outcome = read("services: [{name: web, vip: 10.2.0.2, port: 80, proto: tcp, backends: ["
-                              "{name: big, address: 10.3.0.1, weight: 10000}, "
-                              "{name: small, address: 10.3.0.2, weight: 1}]}]");
+    const auto outcome = read(
+        "services: [{name: web, vip: 10.2.0.2, port: 80, proto: tcp, backends: ["
+        "{name: big, address: 10.3.0.1, weight: 10000}, "
+        "{name: small, address: 10.3.0.2, weight: 1}]}]");
     CHECK(outcome.errors == Lines{});
     REQUIRE(outcome.warnings.size() == 1);
     CHECK(outcome.warnings.front().find("backend 'small' gets no traffic") != std::string::npos);
