@@ -44,19 +44,30 @@ dpi_control_bpf* load_control(const MapRef& flows, const MapRef& totals)
 Apps::Apps(MapRef map) : map_{std::move(map)}
 {
     const Label unknown;
-    for (std::uint32_t i = 0; i < DPI_MAX_APPS; ++i) {
-        const auto app = map_.find<dpi_app>(i);
-        if (i > 0 && (!app || !app->name[0])) break;
-        auto name = i == 0 ? std::pair{unknown.app, unknown.category} : std::pair{text(app->name), text(app->category)};
-        numbers_.emplace(name, i);
-        names_.push_back(std::move(name));
+    remember(unknown.app, unknown.category);
+    learn();
+}
+
+void Apps::learn()
+{
+    while (names_.size() < DPI_MAX_APPS) {
+        const auto app = map_.find<dpi_app>(static_cast<std::uint32_t>(names_.size()));
+        if (!app || !app->name[0]) return;
+        remember(text(app->name), text(app->category));
     }
+}
+
+void Apps::remember(const std::string& name, const std::string& category)
+{
+    numbers_.emplace(std::pair{name, category}, static_cast<std::uint32_t>(names_.size()));
+    names_.emplace_back(name, category);
 }
 
 std::uint32_t Apps::number(const Label& label)
 {
     if (!label.known()) return 0;
     const std::pair name{label.app, label.category};
+    if (!numbers_.contains(name)) learn();
     if (const auto found = numbers_.find(name); found != numbers_.end()) return found->second;
     if (names_.size() == DPI_MAX_APPS) return 0;
     const auto number = static_cast<std::uint32_t>(names_.size());
@@ -64,13 +75,13 @@ std::uint32_t Apps::number(const Label& label)
     set(app.name, label.app);
     set(app.category, label.category);
     map_.update(number, app);
-    numbers_.emplace(name, number);
-    names_.push_back(name);
+    remember(label.app, label.category);
     return number;
 }
 
-std::pair<std::string, std::string> Apps::name(std::uint32_t number) const
+std::pair<std::string, std::string> Apps::name(std::uint32_t number)
 {
+    if (number >= names_.size()) learn();
     return names_.at(number < names_.size() ? number : 0);
 }
 

@@ -29,10 +29,15 @@ public:
     /// 0, the unknown one, when the table is full.
     std::uint32_t number(const Label& label);
     /// Name and category.
-    std::pair<std::string, std::string> name(std::uint32_t number) const;
-    std::size_t size() const { return names_.size(); }
+    std::pair<std::string, std::string> name(std::uint32_t number);
+    std::size_t size() { return learn(), names_.size(); }
 
 private:
+    /// Reads what the map has got since: during a reload the table of the former generation
+    /// still gives numbers while the next one is made.
+    void learn();
+    void remember(const std::string& name, const std::string& category);
+
     MapRef map_;
     std::vector<std::pair<std::string, std::string>> names_;
     std::map<std::pair<std::string, std::string>, std::uint32_t> numbers_;
@@ -82,7 +87,7 @@ private:
 
     MapRef flows_, totals_, faults_;
     mutable std::mutex mutex_; // of apps_
-    Apps apps_;
+    mutable Apps apps_;
     dpi_control_bpf* control_;
 };
 

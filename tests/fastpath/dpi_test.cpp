@@ -410,6 +410,25 @@ TEST_CASE("dpi: flows, verdicts and totals live through a reload")
     CHECK(number(flow, "packets") == 5);
 }
 
+TEST_CASE("dpi: two tables over the same state, as during a reload, agree on the numbers of applications")
+{
+    Chain chain{config()};
+    const ChainMaps maps{chain};
+    evnf::dpi::Apps former{maps.get("dpi_apps")}, next{maps.get("dpi_apps")};
+    const auto label = [](const std::string& app) {
+        evnf::dpi::Label made;
+        made.app = app;
+        made.confidence = DPI_CONFIDENCE_DPI;
+        return made;
+    };
+    const auto a = former.number(label("A"));
+    const auto b = next.number(label("B"));
+    CHECK(a != b);
+    CHECK(next.number(label("A")) == a);
+    CHECK(former.name(b).first == "B");
+    CHECK(former.number({}) == 0);
+}
+
 TEST_CASE("dpi: a full table is counted, and its packets go on")
 {
     Chain chain{config("max_flows: 1024")};
