@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT
+/// What the fast path costs, stage by stage: nanoseconds per packet by BPF_PROG_TEST_RUN, with the loop around it,
+/// which the case "empty-program" shows alone. Prints a sample a line: {"case":C,"subject":S,"round":R,"value":NS}.
+///
+/// The frame is not restored between runs, so no case may change it: the forwarder answers without routing, and the
+/// balanced service has its VIP's own address as backend, so that lb does all of its work and writes what was there.
+/// Counters prove that every run took the path that the case claims.
+#include <boost/json.hpp>
+#include <deque>
+#include <iostream>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "chain.hpp"
+#include "packet.hpp"
+
+using namespace evnf::test;
+namespace json = boost::json;
+
+namespace {
+
+constexpr std::size_t kFrame = 60; // the 64th byte is the last of the FCS
+constexpr unsigned kWarmUp = 1000;
+
+/// UDP with 18 bytes of payload, from a client that every case permits.
+Frame to(const std::string& address)
+{
+    return packet(Eth{}, Ipv4{.dst = address}, Udp{.dport = 7}, Payload{std::string(kFrame - 42, 'x')});
+}
+
+const std::string kServer = "10.3.1.2", kVip = "10.2.0.2";
+
+/// The last of `count` rules decides; those before it differ from the packet in the source address only.
+std::string fw(unsigned count)
+{
+    std::string text = "  fw:\n    default: drop\n    rules:\n";
+    for (unsigned i = 1; i < count; ++i)
+        text += "      - {name: bad" + std::to_string(i) + ", src: 198.51.100." + std::to_string(i) +
+                ", proto: udp, dport: 7, action: drop}\n";
+    return text + "      - {name: last, dst: 10.0.0.0/8, proto: udp, dport: 7, action: allow}\n";
+}
+
+const std::string kDpi = "  dpi: {}\n";
+const std::string kLb = "  lb: {services: [{name: echo, vip: 10.2.0.2, port: 7, proto: udp,"
+                        " backends: [{name: same, address: 10.2.0.2}]}]}\n";
+
+struct Case {
+    std::string name, chain, plugins, address;
+};
+
+std::vector<Case> cases()
+{
+    return {
+        {"no-plugin", "[]", "", kServer},
+        {"fw-1-rule", "[fw]", fw(1), kServer},
+        {"fw-100-rules", "[fw]", fw(100), kServer},
+        {"dpi-known-flow", "[dpi]", kDpi, kServer},
+        {"lb-no-service", "[lb]", kLb, kServer},
+        {"lb-known-connection", "[lb]", kLb, kVip},
+        {"chain-routed", "[fw, dpi, lb]", fw(1) + kDpi + kLb, kServer},
+        {"chain-vip", "[fw, dpi, lb]", fw(1) + kDpi + kLb, kVip},
+    };
+}
+
+/// Says which promise of a case was broken.
+void require(bool holds, const Case& one, const std::string& promise)
+{
+    if (!holds) throw std::runtime_error{one.name + ": not so: " + promise};
+}
+
+std::uint64_t number(const json::value& row, const char* key)
+{
+    return row.at(key).to_number<std::uint64_t>();
+}
+
+/// A chain whose tables know the flow already.
+class Subject {
+public:
+    explicit Subject(const Case& one)
+        : case_{one},
+          frame_{to(one.address)},
+          chain_{"ports: [{name: in, chain: " + one.chain + "}]\n" +
+                 (one.plugins.empty() ? "" : "plugins:\n" + one.plugins)}
+    {
+        for (unsigned i = 0; i < kWarmUp; ++i) run_once();
+    }
+
+    /// Mean nanoseconds; throws unless each of the runs took the path that the case claims.
+    double measure(unsigned repeat)
+    {
+        const auto before = path();
+        const double ns = chain_.cost_ns("in", frame_, repeat);
+        const auto after = path();
+        for (const auto& [counter, value] : after)
+            require(value - before.at(counter) == repeat, case_, "every packet counts as: " + counter);
+        run_once();
+        return ns;
+    }
+
+    const std::string& name() const { return case_.name; }
+
+private:
+    void run_once()
+    {
+        const auto result = chain_.run("in", frame_);
+        require(result.verdict == EVNF_FORWARD, case_, "the packet is forwarded");
+        require(result.frame == frame_, case_, "the frame stays as it is");
+    }
+
+    bool has(const std::string& plugin) const { return case_.chain.find(plugin) != std::string::npos; }
+
+    /// What each packet of the case adds one to.
+    std::map<std::string, std::uint64_t> path()
+    {
+        std::map<std::string, std::uint64_t> counters;
+        counters["forwarded"] = number(chain_.stats().at("ports").at(0), "forward");
+        if (has("fw")) counters["last rule"] = last_rule();
+        if (has("dpi")) counters["known flow"] = known_flow();
+        if (has("lb") && case_.address == kVip)
+            counters["balanced"] = number(chain_.query("lb", "backends").at(0), "packets");
+        return counters;
+    }
+
+    std::uint64_t last_rule()
+    {
+        const auto rules = chain_.query("fw", "rules");
+        for (const auto& rule : rules.as_array())
+            if (rule.at("name").as_string() == "last") return number(rule, "packets");
+        throw std::runtime_error{"fw has no rule 'last'"};
+    }
+
+    std::uint64_t known_flow()
+    {
+        const auto flows = chain_.query("dpi", "flows");
+        const std::string state{flows.at(0).at("state").as_string()};
+        require(state == "classified" || state == "gave_up", case_, "dpi is through with the flow");
+        return number(flows.at(0), "packets");
+    }
+
+    Case case_;
+    Frame frame_;
+    Chain chain_;
+};
+
+/// The loop of BPF_PROG_TEST_RUN around a program that does nothing.
+double empty_program_ns(unsigned repeat)
+{
+    const bpf_insn code[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K, .imm = XDP_DROP}, {.code = BPF_JMP | BPF_EXIT}};
+    static const evnf::Fd program{
+        bpf_prog_load(BPF_PROG_TYPE_XDP, "empty", "MIT", code, std::size(code), nullptr)};
+    const Frame frame = to(kServer);
+    LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame.data(), .data_size_in = kFrame,
+                .repeat = static_cast<int>(repeat));
+    if (!program || bpf_prog_test_run_opts(program.get(), &run))
+        evnf::throw_errno(errno, "cannot run an empty program");
+    return run.duration;
+}
+
+void print(const std::string& name, const std::string& subject, unsigned round, double ns)
+{
+    std::cout << json::object{{"case", name}, {"subject", subject}, {"round", round}, {"value", ns}} << std::endl;
+}
+
+void measure(unsigned rounds, unsigned repeat)
+{
+    std::deque<Subject> subjects; // they do not move
+    for (const auto& one : cases()) subjects.emplace_back(one);
+    for (unsigned round = 1; round <= rounds; ++round) {
+        print("empty-program", "kernel", round, empty_program_ns(repeat));
+        for (auto& subject : subjects) print(subject.name(), "evnf", round, subject.measure(repeat));
+    }
+}
+
+} // namespace
+
+int main(int argc, char** argv)
+try {
+    if (argc != 3) throw std::invalid_argument{"usage: evnf_cost ROUNDS REPEAT"};
+    measure(static_cast<unsigned>(std::stoul(argv[1])), static_cast<unsigned>(std::stoul(argv[2])));
+} catch (const std::exception& error) {
+    std::cerr << "evnf_cost: " << error.what() << "\n";
+    return 1;
+}

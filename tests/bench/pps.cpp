@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: MIT
+/// How many 64-byte packets a second get through a router: sends UDP from a client to a server, whose namespaces are
+/// those of tests/lab, and prints {"sent":N,"received":N,"seconds":S} of the measured time.
+///
+/// One thread does it all: the kernel runs the router and the receiver behind each batch on the CPU that sent it.
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <sched.h>
+
+#include <boost/json.hpp>
+#include <boost/program_options.hpp>
+#include <chrono>
+#include <cstring>
+#include <iostream>
+#include <memory>
+#include <numeric>
+#include <thread>
+
+#include <evnf/bpf.hpp>
+
+#include "bare_forward_bpf.skel.h"
+#include "generator_bpf.skel.h"
+#include "packet.hpp"
+#include "receiver_bpf.skel.h"
+
+using namespace evnf;
+using namespace evnf::test;
+using Clock = std::chrono::steady_clock;
+
+namespace {
+
+constexpr std::size_t kFrame = 60; // the 64th byte is the last of the FCS
+constexpr unsigned kPacketsPerCall = 1 << 16;
+constexpr unsigned kBatch = 64; // the weight of NAPI: queues stay short and nothing overflows
+
+struct Options {
+    std::string client, server, router; ///< files of network namespaces
+    std::string gateway;                ///< MAC address of the router
+    std::string to, server_address;
+    std::uint16_t port = 7;
+    unsigned flows = 256;
+    double seconds = 1;
+};
+
+Options read_options(int argc, char** argv)
+{
+    namespace po = boost::program_options;
+    Options options;
+    po::options_description all;
+    const auto add = [&](const char* name, auto& value) { all.add_options()(name, po::value(&value)); };
+    add("client", options.client), add("server", options.server), add("bare-router", options.router);
+    add("gateway", options.gateway), add("to", options.to), add("server-address", options.server_address);
+    add("port", options.port), add("flows", options.flows), add("seconds", options.seconds);
+    po::variables_map values;
+    po::store(po::parse_command_line(argc, argv, all), values);
+    po::notify(values);
+    if (!options.flows || (options.flows & (options.flows - 1)))
+        throw std::invalid_argument{"--flows must be a power of 2"};
+    return options;
+}
+
+/// This thread is in that network namespace from here on.
+void enter(const std::string& file)
+{
+    const Fd space{::open(file.c_str(), O_RDONLY | O_CLOEXEC)};
+    if (!space || ::setns(space.get(), CLONE_NEWNET)) throw_errno(errno, "cannot enter " + file);
+}
+
+std::uint32_t interface_index(const char* name)
+{
+    const std::uint32_t index = if_nametoindex(name);
+    if (!index) throw_errno(errno, std::string{"no interface "} + name);
+    return index;
+}
+
+void must(int error, const char* what)
+{
+    if (error) throw_errno(-error, what);
+}
+
+/// Owns a skeleton: its programs, maps and links go with it.
+template <class Skeleton>
+struct Destroy {
+    void operator()(Skeleton* skeleton) const { Skeleton::destroy(skeleton); }
+};
+template <class Skeleton>
+using Owned = std::unique_ptr<Skeleton, Destroy<Skeleton>>;
+
+template <class Skeleton>
+Owned<Skeleton> open()
+{
+    Owned<Skeleton> skeleton{Skeleton::open()};
+    if (!skeleton) throw_errno(errno, "cannot open a BPF object");
+    return skeleton;
+}
+
+/// The program takes what arrives at eth0, natively, until the link is destroyed.
+bpf_link* attach_to_eth0(const bpf_program* program)
+{
+    bpf_link* link = bpf_program__attach_xdp(program, static_cast<int>(interface_index("eth0")));
+    if (!link) throw_errno(errno, "cannot attach to eth0");
+    return link;
+}
+
+Owned<bare_forward_bpf> become_bare_router()
+{
+    auto bare = open<bare_forward_bpf>();
+    must(bare_forward_bpf::load(bare.get()), "cannot load the bare forwarder");
+    const MapRef egress{bpf_map__fd(bare->maps.egress), "egress"};
+    for (const char* port : {"eth0", "eth1", "eth2"}) egress.update(interface_index(port), interface_index(port));
+    bare->links.bare_forward = attach_to_eth0(bare->progs.bare_forward);
+    return bare;
+}
+
+Owned<receiver_bpf> start_receiver(const std::string& address)
+{
+    auto receiver = open<receiver_bpf>();
+    in_addr server{};
+    if (inet_pton(AF_INET, address.c_str(), &server) != 1) throw std::invalid_argument{"no IPv4 address: " + address};
+    receiver->rodata->server = server.s_addr;
+    must(receiver_bpf::load(receiver.get()), "cannot load the receiver");
+    receiver->links.receive = attach_to_eth0(receiver->progs.receive);
+    return receiver;
+}
+
+/// Sends as fast as this CPU lets it.
+class Generator {
+public:
+    explicit Generator(const Options& options)
+        : frame_{packet(Eth{.dst = options.gateway}, Ipv4{.dst = options.to},
+                        Udp{.dport = options.port, .checksum = 0}, Payload{std::string(kFrame - kHeaders, 'x')})},
+          program_{open<generator_bpf>()}
+    {
+        std::memcpy(program_->bss->headers, frame_.data(), kHeaders);
+        program_->bss->flow_mask = options.flows - 1;
+        must(generator_bpf::load(program_.get()), "cannot load the generator");
+        const MapRef egress{bpf_map__fd(program_->maps.egress), "egress"};
+        egress.update(std::uint32_t{0}, interface_index("eth0"));
+    }
+
+    void send(unsigned packets)
+    {
+        LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame_.data(), .data_size_in = kFrame,
+                    .repeat = static_cast<int>(packets), .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = kBatch);
+        must(bpf_prog_test_run_opts(bpf_program__fd(program_->progs.generate), &run), "cannot send");
+    }
+
+    std::uint64_t sent() const { return program_->bss->sent; }
+
+private:
+    static constexpr std::size_t kHeaders = sizeof(generator_bpf::generator_bpf__bss::headers);
+
+    Frame frame_;
+    Owned<generator_bpf> program_;
+};
+
+std::uint64_t received(const receiver_bpf& receiver)
+{
+    const MapRef counter{bpf_map__fd(receiver.maps.received), "received"};
+    const auto counts = counter.find_per_cpu<std::uint64_t>(std::uint32_t{0});
+    return std::accumulate(counts.begin(), counts.end(), std::uint64_t{0});
+}
+
+/// What is still under way arrives; slow paths finish with what is new to them.
+void settle()
+{
+    std::this_thread::sleep_for(std::chrono::milliseconds{300});
+}
+
+boost::json::object measure(Generator& generator, const receiver_bpf& receiver, double seconds)
+{
+    generator.send(kPacketsPerCall);
+    settle();
+    const auto sent_before = generator.sent(), received_before = received(receiver);
+    const auto start = Clock::now();
+    std::chrono::duration<double> elapsed{};
+    while (elapsed.count() < seconds) {
+        generator.send(kPacketsPerCall);
+        elapsed = Clock::now() - start;
+    }
+    settle();
+    return {{"sent", generator.sent() - sent_before},
+            {"received", received(receiver) - received_before},
+            {"seconds", elapsed.count()}};
+}
+
+int run(const Options& options)
+{
+    Owned<bare_forward_bpf> router;
+    if (!options.router.empty()) {
+        enter(options.router);
+        router = become_bare_router();
+    }
+    enter(options.server);
+    const auto receiver = start_receiver(options.server_address);
+    enter(options.client);
+    Generator generator{options};
+    std::cout << measure(generator, *receiver, options.seconds) << "\n";
+    return 0;
+}
+
+} // namespace
+
+int main(int argc, char** argv)
+try {
+    return run(read_options(argc, argv));
+} catch (const std::exception& error) {
+    std::cerr << "evnf_pps: " << error.what() << "\n";
+    return 1;
+}
