@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-/// What the fast path costs, stage by stage: nanoseconds per packet by BPF_PROG_TEST_RUN, with the loop around it,
-/// which the case "empty-program" shows alone. Prints a sample a line: {"case":C,"subject":S,"round":R,"value":NS}.
+/// What the fast path costs, stage by stage: nanoseconds per packet by BPF_PROG_TEST_RUN, with the loop
+/// around it, which the case "empty-program" shows alone. Prints a sample a line:
+/// {"case":C,"subject":S,"round":R,"value":NS}.
 ///
-/// The frame is not restored between runs, so no case may change it: the forwarder answers without routing, and the
-/// balanced service has its VIP's own address as backend, so that lb does all of its work and writes what was there.
-/// Counters prove that every run took the path that the case claims.
+/// The frame is not restored between runs, so no case may change it: the forwarder answers without routing,
+/// and the balanced service has its VIP's own address as backend, so that lb does all of its work and writes
+/// what was there. Counters prove that every run took the path that the case claims.
 #include <boost/json.hpp>
 #include <deque>
 #include <iostream>
@@ -42,8 +43,9 @@ std::string fw(unsigned count)
 }
 
 const std::string kDpi = "  dpi: {}\n";
-const std::string kLb = "  lb: {services: [{name: echo, vip: 10.2.0.2, port: 7, proto: udp,"
-                        " backends: [{name: same, address: 10.2.0.2}]}]}\n";
+const std::string kLb =
+    "  lb: {services: [{name: echo, vip: 10.2.0.2, port: 7, proto: udp,"
+    " backends: [{name: same, address: 10.2.0.2}]}]}\n";
 
 struct Case {
     std::string name, chain, plugins, address;
@@ -146,7 +148,8 @@ private:
 /// The loop of BPF_PROG_TEST_RUN around a program that does nothing.
 double empty_program_ns(unsigned repeat)
 {
-    const bpf_insn code[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K, .imm = XDP_DROP}, {.code = BPF_JMP | BPF_EXIT}};
+    const bpf_insn code[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K, .imm = XDP_DROP},
+                             {.code = BPF_JMP | BPF_EXIT}};
     static const evnf::Fd program{
         bpf_prog_load(BPF_PROG_TYPE_XDP, "empty", "MIT", code, std::size(code), nullptr)};
     const Frame frame = to(kServer);
@@ -159,7 +162,8 @@ double empty_program_ns(unsigned repeat)
 
 void print(const std::string& name, const std::string& subject, unsigned round, double ns)
 {
-    std::cout << json::object{{"case", name}, {"subject", subject}, {"round", round}, {"value", ns}} << std::endl;
+    std::cout << json::object{{"case", name}, {"subject", subject}, {"round", round}, {"value", ns}}
+              << std::endl;
 }
 
 void measure(unsigned rounds, unsigned repeat)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-/// How many 64-byte packets a second get through a router: sends UDP from a client to a server, whose namespaces are
-/// those of tests/lab, and prints {"sent":N,"received":N,"seconds":S} of the measured time.
+/// How many 64-byte packets a second get through a router: sends UDP from a client to a server, whose
+/// namespaces are those of tests/lab, and prints {"sent":N,"received":N,"seconds":S} of the measured time.
 ///
-/// One thread does it all: the kernel runs the router and the receiver behind each batch on the CPU that sent it.
+/// One thread does it all: the kernel runs the router and the receiver behind each batch on the CPU that
+/// sent it.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <net/if.h>
@@ -35,9 +36,10 @@ constexpr unsigned kPacketsPerCall = 1 << 16;
 constexpr unsigned kBatch = 64; // the weight of NAPI: queues stay short and nothing overflows
 
 struct Options {
-    std::string client, server, router; ///< files of network namespaces
-    std::string gateway;                ///< MAC address of the router
-    std::string to, server_address;
+    std::string client, server;      ///< files of network namespaces
+    std::string router;              ///< as above, where it is to be the bare one
+    std::string gateway;             ///< MAC address of the router
+    std::string to, server_address; ///< they differ where the router translates
     std::uint16_t port = 7;
     unsigned flows = 256;
     double seconds = 1;
@@ -49,9 +51,15 @@ Options read_options(int argc, char** argv)
     Options options;
     po::options_description all;
     const auto add = [&](const char* name, auto& value) { all.add_options()(name, po::value(&value)); };
-    add("client", options.client), add("server", options.server), add("bare-router", options.router);
-    add("gateway", options.gateway), add("to", options.to), add("server-address", options.server_address);
-    add("port", options.port), add("flows", options.flows), add("seconds", options.seconds);
+    add("client", options.client);
+    add("server", options.server);
+    add("bare-router", options.router);
+    add("gateway", options.gateway);
+    add("to", options.to);
+    add("server-address", options.server_address);
+    add("port", options.port);
+    add("flows", options.flows);
+    add("seconds", options.seconds);
     po::variables_map values;
     po::store(po::parse_command_line(argc, argv, all), values);
     po::notify(values);
@@ -108,7 +116,8 @@ Owned<bare_forward_bpf> become_bare_router()
     auto bare = open<bare_forward_bpf>();
     must(bare_forward_bpf::load(bare.get()), "cannot load the bare forwarder");
     const MapRef egress{bpf_map__fd(bare->maps.egress), "egress"};
-    for (const char* port : {"eth0", "eth1", "eth2"}) egress.update(interface_index(port), interface_index(port));
+    for (const char* port : {"eth0", "eth1", "eth2"})
+        egress.update(interface_index(port), interface_index(port));
     bare->links.bare_forward = attach_to_eth0(bare->progs.bare_forward);
     return bare;
 }
@@ -117,7 +126,8 @@ Owned<receiver_bpf> start_receiver(const std::string& address)
 {
     auto receiver = open<receiver_bpf>();
     in_addr server{};
-    if (inet_pton(AF_INET, address.c_str(), &server) != 1) throw std::invalid_argument{"no IPv4 address: " + address};
+    if (inet_pton(AF_INET, address.c_str(), &server) != 1)
+        throw std::invalid_argument{"no IPv4 address: " + address};
     receiver->rodata->server = server.s_addr;
     must(receiver_bpf::load(receiver.get()), "cannot load the receiver");
     receiver->links.receive = attach_to_eth0(receiver->progs.receive);
@@ -129,7 +139,8 @@ class Generator {
 public:
     explicit Generator(const Options& options)
         : frame_{packet(Eth{.dst = options.gateway}, Ipv4{.dst = options.to},
-                        Udp{.dport = options.port, .checksum = 0}, Payload{std::string(kFrame - kHeaders, 'x')})},
+                        Udp{.dport = options.port, .checksum = 0},
+                        Payload{std::string(kFrame - kHeaders, 'x')})},
           program_{open<generator_bpf>()}
     {
         std::memcpy(program_->bss->headers, frame_.data(), kHeaders);
@@ -142,7 +153,8 @@ public:
     void send(unsigned packets)
     {
         LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame_.data(), .data_size_in = kFrame,
-                    .repeat = static_cast<int>(packets), .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = kBatch);
+                    .repeat = static_cast<int>(packets), .flags = BPF_F_TEST_XDP_LIVE_FRAMES,
+                    .batch_size = kBatch);
         must(bpf_prog_test_run_opts(bpf_program__fd(program_->progs.generate), &run), "cannot send");
     }
 

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT
 # Packets a second through the VNF of the lab: 64-byte UDP in 256 flows, one core for everything, generator and receiver
 # included. The subjects take turns, so that a case's evnf and its peer are measured next to each other.
-#   bare      an XDP program with a FIB lookup and a redirect, and nothing else: what the hook itself allows
 #   evnf      this product
-#   linux     the kernel's routing; iptables: with rules of the same meaning
+#   bare      an XDP program that asks the FIB and redirects, for each packet, and does nothing else
+#   linux     the kernel's routing
+#   iptables  the same with rules of the same meaning
 source "$(dirname "$0")/../lab/lab.sh"
 
 rounds=7 seconds=2
@@ -32,7 +33,8 @@ rules() {
 fw() { printf '  fw:\n    default: drop\n    rules:\n%s\n' "$(rules "$1")"; }
 dpi() { printf '  dpi: {}\n'; }
 lb() {
-    printf '  lb: {services: [{name: echo, vip: %s, port: 7, proto: udp, backends: [{name: s1, address: %s}]}]}\n' "$VIP" "$S1"
+    printf '  lb: {services: [{name: echo, vip: %s, port: 7, proto: udp, backends: [{name: s1, address: %s}]}]}\n' \
+        "$VIP" "$S1"
 }
 
 # start_chain CHAIN: the plugins' settings come from standard input.
@@ -61,7 +63,8 @@ check_evnf() {
     local of=$1 received=$2 stats
     stats=$(ctl stats --json)
     assert_clean
-    assert_json ".drops == [] and .ports[0].forward >= $received and .ports[0].kernel < 100" "$stats" "$of: eVNF forwards all"
+    assert_json ".drops == [] and .ports[0].forward >= $received and .ports[0].kernel < 100" "$stats" \
+        "$of: eVNF forwards all"
     case $of in
     fw-* | chain-* | vip-*) (($(rule_packets last) >= received)) || fail "$of: the last rule decides" ;;
     esac
@@ -99,16 +102,17 @@ start_iptables() {
 send() {
     local to=$1
     shift
-    taskset --cpu-list "$CORE" "$EVNF_BUILD/bin/evnf_pps" --client "/run/netns/$LAB-client" --server "/run/netns/$LAB-s1" \
-        --gateway "$(vnf ip -j link show eth0 | jq -r '.[0].address')" --to "$to" --server-address "$S1" --port 7 \
-        --flows "$FLOWS" --seconds "$seconds" "$@"
+    taskset --cpu-list "$CORE" "$EVNF_BUILD/bin/evnf_pps" \
+        --client "/run/netns/$LAB-client" --server "/run/netns/$LAB-s1" --server-address "$S1" \
+        --gateway "$(vnf ip -j link show eth0 | jq -r '.[0].address')" --to "$to" --port 7 --flows "$FLOWS" \
+        --seconds "$seconds" "$@"
 }
 
 # take_turn CASE SUBJECT ROUND: in a lab of its own, so that nothing of another subject is left. Prints the sample.
 take_turn() {
     local of=$1 subject=$2 round=$3 to=$S1 counts options=()
     lab_up
-    # Off and on again, or the client's end, which went up first, refuses frames from XDP.
+    # Off and on again: the client's end went up first and does not know yet that it may send frames of XDP.
     vnf ethtool -K eth0 gro off
     vnf ethtool -K eth0 gro on
     client ping -q -c 1 -W 2 "$S1" >/dev/null || fail "no way from the client to s1"
@@ -119,8 +123,12 @@ take_turn() {
     esac
     [[ $of != vip-* ]] || to=$VIP
     counts=$(send "$to" "${options[@]}")
-    assert_json ".sent > 0 and .sent - .received <= .sent * $MOST_LOST" "$counts" "$of, $subject: nearly all packets arrive"
-    [[ $subject != evnf ]] || { check_evnf "$of" "$(jq .received <<<"$counts")" && stop_evnfd; }
+    assert_json ".sent > 0 and .sent - .received <= .sent * $MOST_LOST" "$counts" \
+        "$of, $subject: nearly all packets arrive"
+    if [[ $subject == evnf ]]; then
+        check_evnf "$of" "$(jq .received <<<"$counts")"
+        stop_evnfd
+    fi
     lab_remove "$LAB"
     jq -c --arg case "$of" --arg subject "$subject" --argjson round "$round" \
         '{case: $case, subject: $subject, round: $round, value: (.received / .seconds / 1e6)}' <<<"$counts"

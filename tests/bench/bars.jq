@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+# A report as what bars.gp draws: a row for each bar from top to bottom, half a row between the groups.
+def grouped(key): reduce .[] as $item ({}; .[$item | key] += [$item]) | [.[]];
+def block(name): "$\(name) << END", (.[] | map(tostring) | join("\t")), "END";
+def headline:
+    {
+        pps: "Packets per second: 64-byte UDP, one core for everything",
+        cost: "Cost of the fast path: time per packet on one core"
+    }[.bench];
+def circumstances:
+    "\(.machine), Linux \(.kernel), commit \(.commit). Median of \(.results[0].runs) runs, minimum to maximum";
+def caption($ratios):
+    . as $bar
+    | [$ratios[] | select(.case == $bar.case and $bar.subject == "evnf") | "\(.median) × \(.to)"]
+    | "\($bar.median | . * 1000 | round / 1000)" + (if . == [] then "" else "   (" + join(", ") + ")" end);
+def name:
+    {
+        "route-64B": "routing", "fw-1-rule-64B": "fw, 1 rule", "fw-100-rules-64B": "fw, 100 rules",
+        "fw-dpi-64B": "fw, dpi", "chain-64B": "fw, dpi, lb: routed", "vip-64B": "fw, dpi, lb: to a VIP",
+        "empty-program": "empty program", "no-plugin": "entry and forwarder", "fw-1-rule": "fw, 1 rule",
+        "fw-100-rules": "fw, 100 rules", "dpi-known-flow": "dpi, known flow", "lb-no-service": "lb, no service",
+        "lb-known-connection": "lb, known connection",
+        "chain-routed": "fw, dpi, lb: routed", "chain-vip": "fw, dpi, lb: to a VIP"
+    }[.case] // .case;
+# One case's bars, beginning at row $top.
+def bars($top; $ratios):
+    to_entries[] | [$top + .key, .value.median, .value.min, .value.max, .value.subject, (.value | caption($ratios))];
+
+.ratios as $ratios
+| (reduce (.results | grouped(.case))[] as $group ({row: 0, names: [], bars: []};
+    .names += [[.row + ($group | length - 1) / 2, ($group[0] | name)]]
+    | .bars += [.row as $top | $group | bars($top; $ratios)]
+    | .row += ($group | length) + 0.5)) as $drawn
+| ($drawn.bars | block("bars")),
+    ($drawn.names | block("names")),
+    "rows = \($drawn.row - 0.5)",
+    # Captions need room; those with ratios more of it.
+    "right = \(([.results[].max] | max) * (if .ratios == [] then 1.15 else 1.5 end))",
+    "subjects = \(.results | map(.subject) | unique | join(" ") | @json)",
+    "unit = \(.results[0].unit | @json)",
+    "headline = \(headline | @json)",
+    "circumstances = \(circumstances | @json)"
