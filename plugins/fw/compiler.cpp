@@ -84,7 +84,8 @@ private:
     /// Merges equal prefixes and hands each prefix's rules down to the longer ones in it.
     void inherit()
     {
-        std::sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) { return order(a) < order(b); });
+        std::sort(entries_.begin(), entries_.end(),
+                  [](const Entry& a, const Entry& b) { return order(a) < order(b); });
         std::vector<Entry> merged;
         std::vector<std::size_t> around; // indices in `merged`, outermost first
         for (const auto& entry : entries_) {
@@ -173,9 +174,13 @@ private:
         auto& rows = tables_.rows[FW_TCP_FLAGS];
         rows.assign(FW_TCP_FLAGS_ROWS, others);
         for (std::size_t i = 0; i < rules_.size(); ++i)
-            for (unsigned flags = 0; rules_[i].tcp_flags && flags < FW_NO_TCP; ++flags)
-                if ((flags & (rules_[i].tcp_flags->set | rules_[i].tcp_flags->clear)) == rules_[i].tcp_flags->set)
-                    set(rows[flags], i);
+            if (const auto& wanted = rules_[i].tcp_flags) add_flags(rows, i, *wanted);
+    }
+
+    static void add_flags(Rows& rows, std::size_t rule, const TcpFlags& wanted)
+    {
+        for (unsigned flags = 0; flags < FW_NO_TCP; ++flags)
+            if ((flags & wanted.set) == wanted.set && !(flags & wanted.clear)) set(rows[flags], rule);
     }
 
     static void add_ports(Rows& rows, std::size_t rule, const PortRange& range)

@@ -93,8 +93,9 @@ static __always_inline bool fw_narrow_value(struct fw_bitmap *candidates, enum f
 	return fw_narrow(candidates, field, rows, &value);
 }
 
-static __always_inline bool fw_narrow_address(struct fw_bitmap *candidates, enum fw_field field, void *prefixes,
-					      const struct evnf_packet *pkt, const union evnf_address *address)
+static __always_inline bool fw_narrow_address(struct fw_bitmap *candidates, enum fw_field field,
+					      void *prefixes, const struct evnf_packet *pkt,
+					      const union evnf_address *address)
 {
 	struct fw_prefix key = { .length = 32 + 128, .family = pkt->ip_version, .address = *address };
 
@@ -122,7 +123,9 @@ static __always_inline __u32 fw_icmp_row(const struct evnf_packet *pkt)
 
 static __always_inline __u32 fw_tcp_flags_row(const struct evnf_packet *pkt)
 {
-	return pkt->protocol == IPPROTO_TCP && pkt->fragment != EVNF_FRAGMENT_LATER ? pkt->tcp_flags : FW_NO_TCP;
+	bool has_flags = pkt->protocol == IPPROTO_TCP && pkt->fragment != EVNF_FRAGMENT_LATER;
+
+	return has_flags ? pkt->tcp_flags : FW_NO_TCP;
 }
 
 static __always_inline __u32 fw_vlan_row(const struct evnf_packet *pkt)

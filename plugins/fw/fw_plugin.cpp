@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /// fw as the daemon sees it: settings become tables, counters become answers.
-#include <boost/json.hpp>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <boost/json.hpp>
 
 #include <evnf/plugin.hpp>
 #include <evnf/slots.hpp>
@@ -27,8 +27,9 @@ constexpr std::uint32_t kLayout = 1;
 
 /// The tables that are arrays, by the field that they are about.
 constexpr std::pair<fw_field, const char*> kArrays[] = {
-    {FW_SPORT, "fw_sport"},         {FW_DPORT, "fw_dport"}, {FW_PROTOCOL, "fw_protocol"}, {FW_ICMP, "fw_icmp"},
-    {FW_TCP_FLAGS, "fw_tcp_flags"}, {FW_VLAN, "fw_vlan"},   {FW_IN_PORT, "fw_in_port"},
+    {FW_SPORT, "fw_sport"},     {FW_DPORT, "fw_dport"},         {FW_PROTOCOL, "fw_protocol"},
+    {FW_ICMP, "fw_icmp"},       {FW_TCP_FLAGS, "fw_tcp_flags"}, {FW_VLAN, "fw_vlan"},
+    {FW_IN_PORT, "fw_in_port"},
 };
 
 /// A rule, or the default, as `fw rules` lists it.

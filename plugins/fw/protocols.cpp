@@ -14,11 +14,21 @@ namespace {
 using Named = std::pair<std::string_view, std::uint8_t>;
 
 constexpr std::array kProtocols{
-    Named{"icmp", IPPROTO_ICMP}, Named{"igmp", IPPROTO_IGMP},     Named{"ipip", IPPROTO_IPIP},
-    Named{"tcp", IPPROTO_TCP},   Named{"udp", IPPROTO_UDP},       Named{"ipv6", IPPROTO_IPV6},
-    Named{"gre", IPPROTO_GRE},   Named{"esp", IPPROTO_ESP},       Named{"ah", IPPROTO_AH},
-    Named{"ospf", 89},           Named{"icmpv6", IPPROTO_ICMPV6}, Named{"pim", IPPROTO_PIM},
-    Named{"vrrp", 112},          Named{"l2tp", 115},              Named{"sctp", IPPROTO_SCTP},
+    Named{"icmp", IPPROTO_ICMP},
+    Named{"igmp", IPPROTO_IGMP},
+    Named{"ipip", IPPROTO_IPIP},
+    Named{"tcp", IPPROTO_TCP},
+    Named{"udp", IPPROTO_UDP},
+    Named{"ipv6", IPPROTO_IPV6},
+    Named{"gre", IPPROTO_GRE},
+    Named{"esp", IPPROTO_ESP},
+    Named{"ah", IPPROTO_AH},
+    Named{"ospf", 89},
+    Named{"icmpv6", IPPROTO_ICMPV6},
+    Named{"pim", IPPROTO_PIM},
+    Named{"vrrp", 112},
+    Named{"l2tp", 115},
+    Named{"sctp", IPPROTO_SCTP},
     Named{"udplite", IPPROTO_UDPLITE},
 };
 
@@ -46,7 +56,8 @@ constexpr std::array kIcmpNames{
 template <class Table>
 std::optional<std::uint8_t> number(const Table& table, std::string_view name)
 {
-    const auto found = std::find_if(table.begin(), table.end(), [&](const Named& e) { return e.first == name; });
+    const auto found =
+        std::find_if(table.begin(), table.end(), [&](const Named& e) { return e.first == name; });
     if (found == table.end()) return std::nullopt;
     return found->second;
 }
@@ -63,9 +74,15 @@ bool has_ports(std::uint8_t protocol)
     return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
 }
 
+std::optional<std::uint8_t> IcmpName::number(std::uint8_t protocol) const
+{
+    return protocol == IPPROTO_ICMP ? icmp : icmpv6;
+}
+
 const IcmpName* icmp_name(std::string_view name)
 {
-    const auto found = std::find_if(kIcmpNames.begin(), kIcmpNames.end(), [&](const IcmpName& e) { return e.name == name; });
+    const auto found =
+        std::find_if(kIcmpNames.begin(), kIcmpNames.end(), [&](const IcmpName& e) { return e.name == name; });
     return found == kIcmpNames.end() ? nullptr : &*found;
 }
 

@@ -18,6 +18,8 @@ bool has_ports(std::uint8_t protocol);
 struct IcmpName {
     std::string_view name;
     std::optional<std::uint8_t> icmp, icmpv6;
+
+    std::optional<std::uint8_t> number(std::uint8_t protocol) const;
 };
 /// Null: no such name.
 const IcmpName* icmp_name(std::string_view name);

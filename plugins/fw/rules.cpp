@@ -3,11 +3,10 @@
 
 #include <netinet/in.h>
 
-#include <evnf/slots.hpp>
 #include <fmt/format.h>
+#include <evnf/slots.hpp>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <set>
 
@@ -55,9 +54,11 @@ std::optional<PortRange> read_port_range(const Node& node)
     if (text.empty()) return std::nullopt;
     const auto dash = text.find('-');
     const auto first = number(std::string_view{text}.substr(0, dash), 65535);
-    const auto last = dash == std::string::npos ? first : number(std::string_view{text}.substr(dash + 1), 65535);
+    const auto last =
+        dash == std::string::npos ? first : number(std::string_view{text}.substr(dash + 1), 65535);
     if (!first || !last) {
-        node.error(fmt::format("must be a port from 0 to 65535 or a range such as 8000-8080, not '{}'", text));
+        node.error(
+            fmt::format("must be a port from 0 to 65535 or a range such as 8000-8080, not '{}'", text));
         return std::nullopt;
     }
     if (*first > *last) {
@@ -86,7 +87,8 @@ std::vector<std::uint8_t> read_protocols(const Node& node)
         else if (const auto value = number(text, 255))
             protocols.push_back(static_cast<std::uint8_t>(*value));
         else
-            element.error(fmt::format("must be a protocol such as tcp, udp, icmp or a number from 0 to 255, not '{}'", text));
+            element.error(fmt::format(
+                "must be a protocol such as tcp, udp, icmp or a number from 0 to 255, not '{}'", text));
     }
     return protocols;
 }
@@ -100,7 +102,7 @@ std::vector<IcmpType> icmp_types(std::string_view text, const std::vector<std::u
     for (const auto protocol : protocols) {
         if (value)
             types.push_back({protocol, static_cast<std::uint8_t>(*value)});
-        else if (const auto type = !name ? std::nullopt : protocol == IPPROTO_ICMP ? name->icmp : name->icmpv6)
+        else if (const auto type = name ? name->number(protocol) : std::nullopt)
             types.push_back({protocol, *type});
     }
     return types;
@@ -114,9 +116,10 @@ std::vector<IcmpType> read_icmp_types(const Node& node, const std::vector<std::u
         if (text.empty()) continue;
         const auto more = icmp_types(text, protocols);
         if (more.empty())
-            element.error(fmt::format("'{}' is neither a number from 0 to 255 nor the name of a type that the rule's "
-                                      "protocol has",
-                                      text));
+            element.error(
+                fmt::format("'{}' is neither a number from 0 to 255 nor the name of a type that the rule's "
+                            "protocol has",
+                            text));
         types.insert(types.end(), more.begin(), more.end());
     }
     return types;
@@ -135,7 +138,8 @@ TcpFlags read_tcp_flags(const Node& node)
         if (clear) word.remove_prefix(1);
         const auto bit = tcp_flag(word);
         if (!bit)
-            node.error(fmt::format("'{}' is no TCP flag; there are fin, syn, rst, psh, ack, urg, ece and cwr", word));
+            node.error(fmt::format("'{}' is no TCP flag; there are fin, syn, rst, psh, ack, urg, ece and cwr",
+                                   word));
         else
             (clear ? flags.clear : flags.set) |= *bit;
     }
@@ -146,7 +150,8 @@ TcpFlags read_tcp_flags(const Node& node)
 std::vector<std::uint16_t> read_vlans(const Node& node)
 {
     std::vector<std::uint16_t> vlans;
-    for (const auto& element : elements(node)) vlans.push_back(static_cast<std::uint16_t>(element.integer(0, kMaxVlan)));
+    for (const auto& element : elements(node))
+        vlans.push_back(static_cast<std::uint16_t>(element.integer(0, kMaxVlan)));
     return vlans;
 }
 
@@ -176,7 +181,8 @@ fw_action read_action(const Node& node)
 /// Reads one rule. A condition that no packet can meet beside the others is a mistake.
 class RuleReader {
 public:
-    RuleReader(const Node& node, const Sets& sets, const Ports& ports) : map_{node}, sets_{sets}, ports_{ports}
+    RuleReader(const Node& node, const Sets& sets, const Ports& ports)
+        : map_{node}, sets_{sets}, ports_{ports}
     {
         // Taken for absent, a key without a value would widen the rule.
         for (const auto& [key, value] : Map{node}.entries())
@@ -227,11 +233,13 @@ private:
     }
     bool allows_icmp(const Node& node) const
     {
-        return every_protocol(node, [](auto p) { return p == IPPROTO_ICMP || p == IPPROTO_ICMPV6; }, "icmp or icmpv6");
+        return every_protocol(
+            node, [](auto p) { return p == IPPROTO_ICMP || p == IPPROTO_ICMPV6; }, "icmp or icmpv6");
     }
     bool allows_flags(const Node& node) const
     {
-        return every_protocol(node, [](auto p) { return p == IPPROTO_TCP; }, "tcp");
+        return every_protocol(
+            node, [](auto p) { return p == IPPROTO_TCP; }, "tcp");
     }
 
     template <class Predicate>
@@ -273,8 +281,9 @@ void warn_of_netfilter(const Node& config, const Policy& policy)
                         std::any_of(policy.rules.begin(), policy.rules.end(),
                                     [](const Rule& rule) { return rule.action == FW_NETFILTER; });
     if (leaves)
-        config.warning("packets that 'netfilter' hands to the kernel do not come back to later stages of the "
-                       "chain in this version");
+        config.warning(
+            "packets that 'netfilter' hands to the kernel do not come back to later stages of the "
+            "chain in this version");
 }
 
 std::string_view name_in(const std::vector<std::pair<std::string_view, fw_action>>& names, fw_action action)

@@ -14,7 +14,8 @@ namespace {
 /// Ports a, b and c, each with the chain [fw].
 std::string configuration(const std::string& settings)
 {
-    return "ports: [{name: a, chain: [fw]}, {name: b, chain: [fw]}, {name: c, chain: [fw]}]\nplugins: {fw: " + settings + "}\n";
+    return "ports: [{name: a, chain: [fw]}, {name: b, chain: [fw]}, {name: c, chain: [fw]}]\nplugins: {fw: " +
+           settings + "}\n";
 }
 
 /// Rules in flow style, with default drop.
@@ -50,7 +51,8 @@ std::vector<Counted> counters(Chain& chain)
     const auto answer = chain.query("fw", "rules");
     for (const auto& entry : answer.as_array())
         all.push_back({entry.at("name").as_string().c_str(), entry.at("action").as_string().c_str(),
-                       entry.at("packets").to_number<std::uint64_t>(), entry.at("bytes").to_number<std::uint64_t>()});
+                       entry.at("packets").to_number<std::uint64_t>(),
+                       entry.at("bytes").to_number<std::uint64_t>()});
     return all;
 }
 
@@ -63,10 +65,12 @@ Frame to_port(std::uint16_t port)
 
 TEST_CASE("fw: the first match decides")
 {
-    Chain chain{rules("{name: one, dst: 10.2.0.0/16, dport: 80, action: allow}, {name: two, dst: 10.2.0.2, action: drop}")};
+    Chain chain{rules(
+        "{name: one, dst: 10.2.0.0/16, dport: 80, action: allow}, {name: two, dst: 10.2.0.2, action: drop}")};
     CHECK(decide(chain, to_port(80)) == "one");
     CHECK(decide(chain, to_port(81)) == "two");
-    chain.reload(rules("{name: two, dst: 10.2.0.2, action: drop}, {name: one, dst: 10.2.0.0/16, dport: 80, action: allow}"));
+    chain.reload(rules(
+        "{name: two, dst: 10.2.0.2, action: drop}, {name: one, dst: 10.2.0.0/16, dport: 80, action: allow}"));
     CHECK(decide(chain, to_port(80)) == "two");
 }
 
@@ -89,7 +93,8 @@ TEST_CASE("fw: an action is a verdict with its reason")
 TEST_CASE("fw: the default decides where no rule matches")
 {
     const auto verdict = [](const char* fallback) {
-        Chain chain{configuration("{default: " + std::string{fallback} + ", rules: [{name: r, dport: 22, action: drop}]}")};
+        Chain chain{configuration("{default: " + std::string{fallback} +
+                                  ", rules: [{name: r, dport: 22, action: drop}]}")};
         return chain.run("a", to_port(80));
     };
     const auto next = verdict("next"), dropped = verdict("drop"), left = verdict("netfilter");
@@ -123,16 +128,19 @@ TEST_CASE("fw: GRE, ESP and unknown protocols do not pass a default of drop")
     Chain chain{rules("{name: tcp, proto: tcp, action: allow}, {name: udp, proto: udp, action: allow}")};
     for (const std::uint8_t protocol : {47, 50, 51, 115, 253}) {
         INFO("protocol " << +protocol);
-        CHECK(chain.run("a", packet(Eth{}, Ipv4{.protocol = protocol}, Payload{std::string(32, 'x')})).verdict == EVNF_DROP);
+        CHECK(chain.run("a", packet(Eth{}, Ipv4{.protocol = protocol}, Payload{std::string(32, 'x')}))
+                  .verdict == EVNF_DROP);
     }
-    CHECK(chain.run("a", packet(Eth{}, Ipv6{.next = 50}, Payload{std::string(32, 'x')})).verdict == EVNF_DROP);
+    CHECK(chain.run("a", packet(Eth{}, Ipv6{.next = 50}, Payload{std::string(32, 'x')})).verdict ==
+          EVNF_DROP);
 }
 
 TEST_CASE("fw: a later fragment never matches by ports, ICMP type or TCP flags")
 {
-    Chain chain{rules("{name: web, proto: tcp, dport: 0-65535, action: allow}, {name: from, sport: 0, action: allow}, "
-                      "{name: none, proto: tcp, tcp_flags: \"!syn\", action: allow}, "
-                      "{name: reply, proto: [icmp, icmpv6], icmp_type: 0, action: allow}")};
+    Chain chain{rules(
+        "{name: web, proto: tcp, dport: 0-65535, action: allow}, {name: from, sport: 0, action: allow}, "
+        "{name: none, proto: tcp, tcp_flags: \"!syn\", action: allow}, "
+        "{name: reply, proto: [icmp, icmpv6], icmp_type: 0, action: allow}")};
     const Payload text{std::string(32, '\0')};
     CHECK(decide(chain, packet(Eth{}, Ipv4{.more_fragments = true}, Tcp{.dport = 80}, text)) == "web");
     CHECK(decide(chain, packet(Eth{}, Ipv4{.fragment_offset = 4, .protocol = 6}, text)) == "default");
@@ -144,7 +152,8 @@ TEST_CASE("fw: a later fragment never matches by ports, ICMP type or TCP flags")
 
 TEST_CASE("fw: a rule without ports takes fragments too")
 {
-    Chain chain{rules("{name: tcp, proto: tcp, action: allow}, {name: all, src: 10.1.0.0/16, action: allow}")};
+    Chain chain{
+        rules("{name: tcp, proto: tcp, action: allow}, {name: all, src: 10.1.0.0/16, action: allow}")};
     const Payload text{std::string(32, 'x')};
     CHECK(decide(chain, packet(Eth{}, Ipv4{.fragment_offset = 4, .protocol = 6}, text)) == "tcp");
     CHECK(decide(chain, packet(Eth{}, Ipv4{.fragment_offset = 4, .protocol = 17}, text)) == "all");
@@ -154,7 +163,9 @@ TEST_CASE("fw: a VLAN tag hides nothing")
 {
     Chain chain{configuration("{default: next, rules: [{name: ssh, proto: tcp, dport: 22, action: drop}]}")};
     CHECK(chain.run("a", packet(Eth{}, Vlan{.id = 7}, Ipv4{}, Tcp{.dport = 22})).verdict == EVNF_DROP);
-    CHECK(chain.run("a", packet(Eth{}, Vlan{.id = 7, .tpid = 0x88a8}, Vlan{.id = 9}, Ipv6{}, Tcp{.dport = 22})).verdict == EVNF_DROP);
+    CHECK(
+        chain.run("a", packet(Eth{}, Vlan{.id = 7, .tpid = 0x88a8}, Vlan{.id = 9}, Ipv6{}, Tcp{.dport = 22}))
+            .verdict == EVNF_DROP);
 }
 
 TEST_CASE("fw: vlan is the id of the outer tag")
@@ -170,18 +181,22 @@ TEST_CASE("fw: vlan is the id of the outer tag")
 TEST_CASE("fw: IPv4 options and IPv6 extension headers hide nothing")
 {
     Chain chain{configuration("{default: next, rules: [{name: ssh, proto: tcp, dport: 22, action: drop}]}")};
-    CHECK(chain.run("a", packet(Eth{}, Ipv4{.options = std::string(40, '\1')}, Tcp{.dport = 22})).verdict == EVNF_DROP);
-    CHECK(chain.run("a", packet(Eth{}, Ipv6{}, HopByHop{}, DestOpts{}, Routing{}, Tcp{.dport = 22})).verdict == EVNF_DROP);
+    CHECK(chain.run("a", packet(Eth{}, Ipv4{.options = std::string(40, '\1')}, Tcp{.dport = 22})).verdict ==
+          EVNF_DROP);
+    CHECK(
+        chain.run("a", packet(Eth{}, Ipv6{}, HopByHop{}, DestOpts{}, Routing{}, Tcp{.dport = 22})).verdict ==
+        EVNF_DROP);
     CHECK(chain.run("a", packet(Eth{}, Ipv6{}, AuthHeader{}, Tcp{.dport = 22})).verdict == EVNF_DROP);
 }
 
 TEST_CASE("fw: both ends of a range of ports are in it")
 {
-    Chain chain{rules("{name: low, dport: 0-22, action: allow}, {name: mid, dport: 8000-8080, action: allow}, "
-                      "{name: high, dport: 65000-65535, action: allow}")};
+    Chain chain{
+        rules("{name: low, dport: 0-22, action: allow}, {name: mid, dport: 8000-8080, action: allow}, "
+              "{name: high, dport: 65000-65535, action: allow}")};
     const std::vector<std::pair<std::uint16_t, const char*>> expected{
-        {0, "low"},        {22, "low"},      {23, "default"},     {7999, "default"}, {8000, "mid"},
-        {8080, "mid"},     {8081, "default"}, {64999, "default"}, {65000, "high"},   {65535, "high"}};
+        {0, "low"},    {22, "low"},       {23, "default"},    {7999, "default"}, {8000, "mid"},
+        {8080, "mid"}, {8081, "default"}, {64999, "default"}, {65000, "high"},   {65535, "high"}};
     for (const auto& [port, rule] : expected) {
         INFO("port " << port);
         CHECK(decide(chain, to_port(port)) == rule);
@@ -190,9 +205,10 @@ TEST_CASE("fw: both ends of a range of ports are in it")
 
 TEST_CASE("fw: icmp_type, tcp_flags and in_port each decide")
 {
-    Chain chain{rules("{name: ping, proto: [icmp, icmpv6], icmp_type: echo-request, action: allow}, "
-                      "{name: syn, proto: tcp, tcp_flags: \"syn,!ack\", action: allow}, "
-                      "{name: inside, in_port: [b, c], action: allow}")};
+    Chain chain{
+        rules("{name: ping, proto: [icmp, icmpv6], icmp_type: echo-request, action: allow}, "
+              "{name: syn, proto: tcp, tcp_flags: \"syn,!ack\", action: allow}, "
+              "{name: inside, in_port: [b, c], action: allow}")};
     CHECK(decide(chain, packet(Eth{}, Ipv4{}, Icmp{.type = 8})) == "ping");
     CHECK(decide(chain, packet(Eth{}, Ipv4{}, Icmp{.type = 0})) == "default");
     CHECK(decide(chain, packet(Eth{}, Ipv6{}, Icmpv6{.type = 128})) == "ping");
@@ -239,7 +255,9 @@ TEST_CASE("fw: counters survive a reload by the rule's name")
     chain.run("a", to_port(2));
     chain.run("a", to_port(2));
     chain.run("a", to_port(3));
-    chain.reload(rules("{name: c, dport: 3, action: allow}, {name: b, dport: 2, action: allow}, {name: a, dport: 1, action: drop}"));
+    chain.reload(
+        rules("{name: c, dport: 3, action: allow}, {name: b, dport: 2, action: allow}, {name: a, dport: 1, "
+              "action: drop}"));
     chain.run("a", to_port(3));
     chain.run("a", to_port(1));
     const auto size = to_port(1).size();
@@ -263,7 +281,8 @@ TEST_CASE("fw: replacing all of 128 rules again and again keeps the counters rig
     const auto policy = [](int generation) {
         std::string list;
         for (int i = 0; i < 128; ++i)
-            list += "{name: g" + std::to_string(generation) + "r" + std::to_string(i) + ", dport: " + std::to_string(i) + ", action: allow}, ";
+            list += "{name: g" + std::to_string(generation) + "r" + std::to_string(i) +
+                    ", dport: " + std::to_string(i) + ", action: allow}, ";
         return rules(list);
     };
     Chain chain{policy(0)};
@@ -286,7 +305,8 @@ TEST_CASE("fw: more than 128 rules are refused, and the old ones go on")
         chain.reload(rules(list));
         FAIL("129 rules were taken");
     } catch (const std::runtime_error& error) {
-        CHECK(std::string{error.what()}.find("has 129 rules; this version takes at most 128") != std::string::npos);
+        CHECK(std::string{error.what()}.find("has 129 rules; this version takes at most 128") !=
+              std::string::npos);
     }
     CHECK(decide(chain, to_port(80)) == "web");
 }

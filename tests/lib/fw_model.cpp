@@ -28,8 +28,8 @@ bool address_fits(const FwAddresses& wanted, const std::string& address)
 {
     const auto& networks = wanted.networks;
     if (networks.empty()) return true;
-    return std::any_of(networks.begin(), networks.end(), [&](const auto& n) { return is_inside(address, n); })
-           != wanted.negated;
+    return std::any_of(networks.begin(), networks.end(),
+                       [&](const auto& n) { return is_inside(address, n); }) != wanted.negated;
 }
 
 template <class T>
@@ -43,7 +43,8 @@ bool port_fits(const std::vector<std::pair<unsigned, unsigned>>& ranges, const P
     if (ranges.empty()) return true;
     if (packet.later_fragment) return false;
     if (packet.protocol != kTcp && packet.protocol != kUdp && packet.protocol != kSctp) return false;
-    return std::any_of(ranges.begin(), ranges.end(), [&](const auto& r) { return port >= r.first && port <= r.second; });
+    return std::any_of(ranges.begin(), ranges.end(),
+                       [&](const auto& r) { return port >= r.first && port <= r.second; });
 }
 
 bool icmp_fits(const std::vector<unsigned>& types, const Parsed& packet)
@@ -92,12 +93,15 @@ private:
 };
 
 const std::vector<std::string> kNetworks{
-    "0.0.0.0/0",   "10.0.0.0/8",        "10.1.0.0/16",       "10.1.0.0/30",      "10.1.0.2",
-    "10.1.0.3",    "10.2.0.0/15",       "10.2.128.0/17",     "::/0",             "2001:db8::/32",
-    "fe80::/10",   "2001:db8:1::/48",   "2001:db8:1::2",     "2001:db8:1::/127", "2001:db8:2::/47",
+    "0.0.0.0/0",     "10.0.0.0/8",       "10.1.0.0/16",     "10.1.0.0/30",
+    "10.1.0.2",      "10.1.0.3",         "10.2.0.0/15",     "10.2.128.0/17",
+    "::/0",          "2001:db8::/32",    "fe80::/10",       "2001:db8:1::/48",
+    "2001:db8:1::2", "2001:db8:1::/127", "2001:db8:2::/47",
 };
-const std::vector<std::string> kV4{"10.1.0.0", "10.1.0.2", "10.1.0.3", "10.1.0.4", "10.2.0.2", "10.2.200.1", "10.3.1.1", "192.0.2.1"};
-const std::vector<std::string> kV6{"2001:db8:1::2", "2001:db8:1::1", "2001:db8:2::7", "2001:db8:3::7", "2001:db9::1", "fd00::1"};
+const std::vector<std::string> kV4{"10.1.0.0", "10.1.0.2",   "10.1.0.3", "10.1.0.4",
+                                   "10.2.0.2", "10.2.200.1", "10.3.1.1", "192.0.2.1"};
+const std::vector<std::string> kV6{"2001:db8:1::2", "2001:db8:1::1", "2001:db8:2::7",
+                                   "2001:db8:3::7", "2001:db9::1",   "fd00::1"};
 const std::vector<unsigned> kPorts{0, 1, 22, 79, 80, 81, 443, 444, 8000, 8080, 8081, 65534, 65535};
 const std::vector<unsigned> kProtocols{kIcmp, kTcp, kUdp, kGre, kEsp, kIcmpv6, kSctp};
 const std::vector<unsigned> kIcmpTypes{0, 3, 8, 11, 128, 129};
@@ -111,7 +115,8 @@ FwNetwork network(const std::string& text)
     const bool v6 = text.find(':') != std::string::npos;
     FwNetwork network{text, std::string(v6 ? 16 : 4, '\0'), v6 ? 128u : 32u};
     inet_pton(v6 ? AF_INET6 : AF_INET, address.c_str(), network.bytes.data());
-    if (slash != std::string::npos) network.length = static_cast<unsigned>(std::stoul(text.substr(slash + 1)));
+    if (slash != std::string::npos)
+        network.length = static_cast<unsigned>(std::stoul(text.substr(slash + 1)));
     return network;
 }
 
@@ -119,7 +124,9 @@ FwNetwork network(const std::string& text)
 FwAddresses random_set(Dice& dice)
 {
     static const std::map<std::string, std::vector<std::string>> sets{
-        {"office", {"10.1.0.0/16", "2001:db8:1::/48"}}, {"servers", {"10.2.0.2"}}, {"six", {"2001:db8::/32", "fd00::1"}}};
+        {"office", {"10.1.0.0/16", "2001:db8:1::/48"}},
+        {"servers", {"10.2.0.2"}},
+        {"six", {"2001:db8::/32", "fd00::1"}}};
     const auto name = dice.one_of<std::string>({"office", "servers", "six"});
     FwAddresses addresses{{}, dice.chance(40), name};
     for (const auto& text : sets.at(name)) addresses.networks.push_back(network(text));
@@ -147,27 +154,27 @@ std::vector<std::pair<unsigned, unsigned>> random_ports(Dice& dice)
 void random_protocol_conditions(Dice& dice, FwModelRule& rule)
 {
     switch (dice.below(6)) {
-    case 0:
-        rule.protocols = dice.some_of(kProtocols);
-        break;
-    case 1:
-        rule.protocols = dice.some_of<unsigned>({kIcmp, kIcmpv6});
-        rule.icmp_types = dice.some_of(kIcmpTypes);
-        break;
-    case 2:
-        rule.protocols = {kTcp};
-        rule.flags_set = dice.chance(70) ? dice.one_of(kFlags) : 0;
-        rule.flags_clear = dice.one_of(kFlags) & ~rule.flags_set;
-        break;
-    case 3:
-        rule.protocols = dice.some_of<unsigned>({kTcp, kUdp, kSctp});
-        [[fallthrough]];
-    case 4:
-        if (dice.chance(80)) rule.dport = random_ports(dice);
-        if (dice.chance(30)) rule.sport = random_ports(dice);
-        break;
-    default:
-        break;
+        case 0:
+            rule.protocols = dice.some_of(kProtocols);
+            break;
+        case 1:
+            rule.protocols = dice.some_of<unsigned>({kIcmp, kIcmpv6});
+            rule.icmp_types = dice.some_of(kIcmpTypes);
+            break;
+        case 2:
+            rule.protocols = {kTcp};
+            rule.flags_set = dice.chance(70) ? dice.one_of(kFlags) : 0;
+            rule.flags_clear = dice.one_of(kFlags) & ~rule.flags_set;
+            break;
+        case 3:
+            rule.protocols = dice.some_of<unsigned>({kTcp, kUdp, kSctp});
+            [[fallthrough]];
+        case 4:
+            if (dice.chance(80)) rule.dport = random_ports(dice);
+            if (dice.chance(30)) rule.sport = random_ports(dice);
+            break;
+        default:
+            break;
     }
 }
 
@@ -184,13 +191,17 @@ FwModelRule random_rule(Dice& dice, unsigned index)
     return rule;
 }
 
-void add_ip_header(Dice& dice, std::vector<Layer>& layers, bool v6, unsigned fragment_offset, bool more, unsigned protocol)
+void add_ip_header(Dice& dice, std::vector<Layer>& layers, bool v6, unsigned fragment_offset, bool more,
+                   unsigned protocol)
 {
     const auto next = static_cast<std::uint8_t>(protocol);
     const auto offset = static_cast<std::uint16_t>(fragment_offset);
     if (!v6) {
-        layers.push_back(Ipv4{.src = dice.one_of(kV4), .dst = dice.one_of(kV4), .more_fragments = more,
-                              .fragment_offset = offset, .options = dice.chance(20) ? std::string(4, '\1') : "",
+        layers.push_back(Ipv4{.src = dice.one_of(kV4),
+                              .dst = dice.one_of(kV4),
+                              .more_fragments = more,
+                              .fragment_offset = offset,
+                              .options = dice.chance(20) ? std::string(4, '\1') : "",
                               .protocol = next});
         return;
     }
@@ -198,7 +209,8 @@ void add_ip_header(Dice& dice, std::vector<Layer>& layers, bool v6, unsigned fra
     layers.push_back(Ipv6{.src = dice.one_of(kV6), .dst = dice.one_of(kV6)});
     if (dice.chance(20)) layers.push_back(HopByHop{});
     if (fragment) layers.push_back(Fragment{.offset = offset, .more = more, .next = next});
-    // Without a fragment header, something else must carry the number of a protocol that has no layer of its own.
+    // Without a fragment header, something else must carry the number of a protocol that has no layer of its
+    // own.
     if (!fragment) layers.push_back(DestOpts{.next = next});
 }
 
@@ -207,18 +219,18 @@ Layer random_l4(Dice& dice, unsigned protocol)
     const auto port = [&] { return static_cast<std::uint16_t>(dice.one_of(kPorts)); };
     const auto type = [&] { return static_cast<std::uint8_t>(dice.one_of(kIcmpTypes)); };
     switch (protocol) {
-    case kTcp:
-        return Tcp{.sport = port(), .dport = port(), .flags = static_cast<std::uint8_t>(dice.below(64))};
-    case kUdp:
-        return Udp{.sport = port(), .dport = port()};
-    case kSctp:
-        return Sctp{.sport = port(), .dport = port()};
-    case kIcmp:
-        return Icmp{.type = type()};
-    case kIcmpv6:
-        return Icmpv6{.type = type()};
-    default:
-        return Payload{std::string(24, '\0')};
+        case kTcp:
+            return Tcp{.sport = port(), .dport = port(), .flags = static_cast<std::uint8_t>(dice.below(64))};
+        case kUdp:
+            return Udp{.sport = port(), .dport = port()};
+        case kSctp:
+            return Sctp{.sport = port(), .dport = port()};
+        case kIcmp:
+            return Icmp{.type = type()};
+        case kIcmpv6:
+            return Icmpv6{.type = type()};
+        default:
+            return Payload{std::string(24, '\0')};
     }
 }
 
@@ -229,7 +241,8 @@ std::string yaml(const FwAddresses& addresses)
     const std::string mark = addresses.negated ? "!" : "";
     if (!addresses.set.empty()) return fmt::format("\"{}${}\"", mark, addresses.set);
     std::vector<std::string> texts;
-    for (const auto& network : addresses.networks) texts.push_back(fmt::format("\"{}{}\"", mark, network.text));
+    for (const auto& network : addresses.networks)
+        texts.push_back(fmt::format("\"{}{}\"", mark, network.text));
     return fmt::format("[{}]", fmt::join(texts, ", "));
 }
 
@@ -243,7 +256,8 @@ std::string yaml(const std::vector<std::pair<unsigned, unsigned>>& ranges)
 
 std::string yaml_flags(const FwModelRule& rule)
 {
-    static const std::map<unsigned, std::string> names{{FIN, "fin"}, {SYN, "syn"}, {RST, "rst"}, {ACK, "ack"}};
+    static const std::map<unsigned, std::string> names{
+        {FIN, "fin"}, {SYN, "syn"}, {RST, "rst"}, {ACK, "ack"}};
     std::vector<std::string> words;
     for (const auto& [bit, name] : names) {
         if (rule.flags_set & bit) words.push_back(name);
@@ -276,9 +290,9 @@ bool fw_matches(const FwModelRule& rule, const Parsed& packet, const std::string
 {
     return address_fits(rule.src, packet.src) && address_fits(rule.dst, packet.dst) &&
            port_fits(rule.sport, packet, packet.sport) && port_fits(rule.dport, packet, packet.dport) &&
-           (rule.protocols.empty() || has(rule.protocols, packet.protocol)) && icmp_fits(rule.icmp_types, packet) &&
-           flags_fit(rule.flags_set, rule.flags_clear, packet) && vlan_fits(rule.vlans, packet) &&
-           (rule.in_ports.empty() || has(rule.in_ports, port));
+           (rule.protocols.empty() || has(rule.protocols, packet.protocol)) &&
+           icmp_fits(rule.icmp_types, packet) && flags_fit(rule.flags_set, rule.flags_clear, packet) &&
+           vlan_fits(rule.vlans, packet) && (rule.in_ports.empty() || has(rule.in_ports, port));
 }
 
 std::string fw_decides(const std::vector<FwModelRule>& rules, const Parsed& packet, const std::string& port)
@@ -305,7 +319,8 @@ Frame random_fw_frame(std::mt19937& random)
         std::vector<Layer> layers{Eth{}};
         for (unsigned tags = dice.chance(40) ? 1 + dice.below(2) : 0; tags > 0; --tags)
             layers.push_back(Vlan{.id = static_cast<std::uint16_t>(dice.one_of(kVlans))});
-        add_ip_header(dice, layers, v6, later ? 2 + dice.below(100) : 0, fragment && dice.chance(50), protocol);
+        add_ip_header(dice, layers, v6, later ? 2 + dice.below(100) : 0, fragment && dice.chance(50),
+                      protocol);
         layers.push_back(random_l4(dice, protocol));
         layers.push_back(Payload{std::string(16, 'x')});
         const auto frame = build(layers);
@@ -317,9 +332,10 @@ std::string fw_settings(const std::vector<FwModelRule>& rules, const std::string
 {
     std::vector<std::string> texts;
     for (const auto& rule : rules) texts.push_back(yaml(rule));
-    return fmt::format("{{default: {}, sets: {{office: [10.1.0.0/16, \"2001:db8:1::/48\"], servers: 10.2.0.2, "
-                       "six: [\"2001:db8::/32\", \"fd00::1\"]}}, rules: [{}]}}",
-                       fallback, fmt::join(texts, ", "));
+    return fmt::format(
+        "{{default: {}, sets: {{office: [10.1.0.0/16, \"2001:db8:1::/48\"], servers: 10.2.0.2, "
+        "six: [\"2001:db8::/32\", \"fd00::1\"]}}, rules: [{}]}}",
+        fallback, fmt::join(texts, ", "));
 }
 
 } // namespace evnf::test

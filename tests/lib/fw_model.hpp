@@ -14,7 +14,7 @@
 namespace evnf::test {
 
 struct FwNetwork {
-    std::string text; ///< "10.1.0.0/16"
+    std::string text;   ///< "10.1.0.0/16"
     std::string bytes; ///< the address, 4 or 16 bytes
     unsigned length = 0;
 };

@@ -65,14 +65,16 @@ void narrow(fw_bitmap& left, const std::vector<fw_bitmap>& rows, std::size_t ind
 
 std::string decide(const Tables& tables, const Parsed& packet, const std::string& port)
 {
-    const bool ports = (packet.protocol == 6 || packet.protocol == 17 || packet.protocol == 132) && !packet.later_fragment;
+    const bool ports =
+        (packet.protocol == 6 || packet.protocol == 17 || packet.protocol == 132) && !packet.later_fragment;
     const bool tcp = packet.protocol == 6 && !packet.later_fragment;
     const bool icmp = packet.protocol == (packet.ip_version == 4 ? 1 : 58) && !packet.later_fragment;
     auto left = tables.config.rules;
     narrow(left, tables.rows[FW_PROTOCOL], packet.protocol);
     narrow(left, tables.rows[FW_SPORT], ports ? packet.sport : +FW_NO_PORT);
     narrow(left, tables.rows[FW_DPORT], ports ? packet.dport : +FW_NO_PORT);
-    narrow(left, tables.rows[FW_ICMP], icmp ? packet.icmp_type + (packet.ip_version == 6 ? +FW_ICMPV6_ROW : 0) : +FW_NO_ICMP);
+    narrow(left, tables.rows[FW_ICMP],
+           icmp ? packet.icmp_type + (packet.ip_version == 6 ? +FW_ICMPV6_ROW : 0) : +FW_NO_ICMP);
     narrow(left, tables.rows[FW_TCP_FLAGS], tcp ? packet.tcp_flags : +FW_NO_TCP);
     narrow(left, tables.rows[FW_VLAN], packet.vlans.empty() ? +FW_UNTAGGED : packet.vlans.front());
     narrow(left, tables.rows[FW_IN_PORT], static_cast<std::size_t>(port[0] - 'a'));
@@ -101,7 +103,8 @@ TEST_CASE("fw: the tables say what the rules say, one after the other")
             const auto frame = random_fw_frame(random);
             const auto packet = reference_parse(frame);
             const std::string port(1, static_cast<char>('a' + random() % 3));
-            INFO("seed " << seed << " port " << port << " " << describe(frame) << "\n" << fw_settings(rules, "drop"));
+            INFO("seed " << seed << " port " << port << " " << describe(frame) << "\n"
+                         << fw_settings(rules, "drop"));
             REQUIRE(decide(tables, packet, port) == fw_decides(rules, packet, port));
         }
     }
@@ -140,7 +143,8 @@ TEST_CASE("fw: a negated list matches what is in none of its prefixes, of either
 
 TEST_CASE("fw: a shorter prefix of one rule holds under a longer one of another")
 {
-    const std::string rules = "{name: r0, src: 10.1.2.3, dst: 192.0.2.1, action: drop}, {name: r1, src: 10.0.0.0/8, action: allow}";
+    const std::string rules =
+        "{name: r0, src: 10.1.2.3, dst: 192.0.2.1, action: drop}, {name: r1, src: 10.0.0.0/8, action: allow}";
     CHECK(decide(rules, packet(Eth{}, Ipv4{.src = "10.1.2.3", .dst = "192.0.2.9"}, Udp{})) == "r1");
 }
 
@@ -159,8 +163,9 @@ TEST_CASE("fw: nothing lies in an empty set")
 {
     const auto frame = packet(Eth{}, Ipv4{}, Udp{});
     const auto with = [&](const char* src) {
-        return decide(compiled(std::string{"{sets: {none: []}, rules: [{name: r0, action: drop, src: "} + src + "}]}"),
-                      reference_parse(frame), "a");
+        return decide(
+            compiled(std::string{"{sets: {none: []}, rules: [{name: r0, action: drop, src: "} + src + "}]}"),
+            reference_parse(frame), "a");
     };
     CHECK(with("$none") == "default");
     CHECK(with("\"!$none\"") == "r0");

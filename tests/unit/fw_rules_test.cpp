@@ -42,8 +42,10 @@ Outcome read(const std::string& yaml, const std::string& file = "f")
 /// The one rule with this text behind its name and action.
 evnf::fw::Rule rule(const std::string& conditions)
 {
-    const auto outcome = read("{sets: {office: [10.10.0.0/16, \"2001:db8:1::/48\"]}, "
-                              "rules: [{name: r, action: allow, " + conditions + "}]}");
+    const auto outcome = read(
+        "{sets: {office: [10.10.0.0/16, \"2001:db8:1::/48\"]}, "
+        "rules: [{name: r, action: allow, " +
+        conditions + "}]}");
     INFO(conditions);
     CHECK(outcome.errors == Lines{});
     REQUIRE(outcome.policy.rules.size() == 1);
@@ -86,7 +88,8 @@ std::vector<std::string> texts(const std::vector<evnf::Prefix>& prefixes)
 TEST_CASE("fw: no settings mean no rules and netfilter")
 {
     Problems problems{"f"};
-    const auto policy = evnf::fw::read_policy(Node{YAML::Node{YAML::NodeType::Undefined}, "", {}, problems}, TwoPorts{});
+    const auto policy =
+        evnf::fw::read_policy(Node{YAML::Node{YAML::NodeType::Undefined}, "", {}, problems}, TwoPorts{});
     CHECK(problems.empty());
     CHECK(policy.rules.empty());
     CHECK(policy.fallback == FW_NETFILTER);
@@ -94,11 +97,12 @@ TEST_CASE("fw: no settings mean no rules and netfilter")
 
 TEST_CASE("fw: rules keep their order, names and actions")
 {
-    const auto [policy, errors, warnings] = read("default: drop\n"
-                                                 "rules:\n"
-                                                 "- {name: a, action: drop}\n"
-                                                 "- {name: b, action: netfilter}\n"
-                                                 "- {name: c, action: allow}\n");
+    const auto [policy, errors, warnings] = read(
+        "default: drop\n"
+        "rules:\n"
+        "- {name: a, action: drop}\n"
+        "- {name: b, action: netfilter}\n"
+        "- {name: c, action: allow}\n");
     CHECK(errors == Lines{});
     REQUIRE(policy.rules.size() == 3);
     CHECK(policy.rules[0].name == "a");
@@ -111,9 +115,10 @@ TEST_CASE("fw: rules keep their order, names and actions")
 TEST_CASE("fw: an address may be one prefix, a list, a set, and their negation")
 {
     CHECK(texts(rule("src: 10.2.0.2").src->prefixes) == Lines{"10.2.0.2/32"});
-    CHECK(texts(rule("dst: [10.0.0.0/8, \"2001:db8::/32\"]").dst->prefixes) == Lines{"10.0.0.0/8", "2001:db8::/32"});
-    CHECK(texts(rule("src: [$office, 192.0.2.1]").src->prefixes)
-          == Lines{"10.10.0.0/16", "2001:db8:1::/48", "192.0.2.1/32"});
+    CHECK(texts(rule("dst: [10.0.0.0/8, \"2001:db8::/32\"]").dst->prefixes) ==
+          Lines{"10.0.0.0/8", "2001:db8::/32"});
+    CHECK(texts(rule("src: [$office, 192.0.2.1]").src->prefixes) ==
+          Lines{"10.10.0.0/16", "2001:db8:1::/48", "192.0.2.1/32"});
     CHECK_FALSE(rule("src: $office").src->negated);
     CHECK(rule("src: \"!$office\"").src->negated);
     CHECK(rule("src: [\"!10.0.0.0/8\", \"!$office\"]").src->negated);
@@ -132,8 +137,8 @@ TEST_CASE("fw: ports may be numbers, ranges and lists")
 
 TEST_CASE("fw: protocols may be names and numbers")
 {
-    CHECK(rule("proto: [tcp, udp, sctp, icmp, icmpv6, gre, esp, ah, 89]").protocols
-          == std::vector<std::uint8_t>{6, 17, 132, 1, 58, 47, 50, 51, 89});
+    CHECK(rule("proto: [tcp, udp, sctp, icmp, icmpv6, gre, esp, ah, 89]").protocols ==
+          std::vector<std::uint8_t>{6, 17, 132, 1, 58, 47, 50, 51, 89});
 }
 
 TEST_CASE("fw: a name of an ICMP type means the number of the rule's own family")
@@ -165,7 +170,8 @@ TEST_CASE("fw: what is wrong with a rule is said, and where")
 {
     const std::vector<std::pair<std::string, std::string>> wrong{
         {"src: 10.0.0.300", "f:2:33: rules[0].src: '10.0.0.300' is no IPv4 or IPv6 address or prefix"},
-        {"src: 10.0.0.1/8", "f:2:33: rules[0].src: '10.0.0.1/8' has host bits set; the network is 10.0.0.0/8"},
+        {"src: 10.0.0.1/8",
+         "f:2:33: rules[0].src: '10.0.0.1/8' has host bits set; the network is 10.0.0.0/8"},
         {"src: [10.0.0.1, \"!10.0.0.2\"]",
          "f:2:44: rules[0].src[1]: '!' must stand before every element of the list or before none"},
         {"src: $nowhere", "f:2:33: rules[0].src: there is no 'nowhere' in sets"},
@@ -177,20 +183,26 @@ TEST_CASE("fw: what is wrong with a rule is said, and where")
         {"dport: [1, 90-80]", "f:2:39: rules[0].dport[1]: the range 90-80 ends before it begins"},
         {"dport: []", "f:2:35: rules[0].dport: must not be an empty list"},
         {"proto: icpm",
-         "f:2:35: rules[0].proto: must be a protocol such as tcp, udp, icmp or a number from 0 to 255, not 'icpm'"},
+         "f:2:35: rules[0].proto: must be a protocol such as tcp, udp, icmp or a number from 0 to 255, not "
+         "'icpm'"},
         {"proto: 256",
-         "f:2:35: rules[0].proto: must be a protocol such as tcp, udp, icmp or a number from 0 to 255, not '256'"},
-        {"proto: icmp, dport: 22", "f:2:48: rules[0].dport: needs a proto that is tcp, udp or sctp, and nothing else"},
+         "f:2:35: rules[0].proto: must be a protocol such as tcp, udp, icmp or a number from 0 to 255, not "
+         "'256'"},
+        {"proto: icmp, dport: 22",
+         "f:2:48: rules[0].dport: needs a proto that is tcp, udp or sctp, and nothing else"},
         {"proto: [tcp, icmp], sport: 22",
          "f:2:55: rules[0].sport: needs a proto that is tcp, udp or sctp, and nothing else"},
         {"icmp_type: echo-request",
          "f:2:39: rules[0].icmp_type: needs a proto that is icmp or icmpv6, and nothing else"},
         {"proto: icmp, icmp_type: packet-too-big",
-         "f:2:52: rules[0].icmp_type: 'packet-too-big' is neither a number from 0 to 255 nor the name of a type that "
+         "f:2:52: rules[0].icmp_type: 'packet-too-big' is neither a number from 0 to 255 nor the name of a "
+         "type that "
          "the rule's protocol has"},
-        {"proto: udp, tcp_flags: syn", "f:2:51: rules[0].tcp_flags: needs a proto that is tcp, and nothing else"},
+        {"proto: udp, tcp_flags: syn",
+         "f:2:51: rules[0].tcp_flags: needs a proto that is tcp, and nothing else"},
         {"proto: tcp, tcp_flags: \"syn,!sin\"",
-         "f:2:51: rules[0].tcp_flags: 'sin' is no TCP flag; there are fin, syn, rst, psh, ack, urg, ece and cwr"},
+         "f:2:51: rules[0].tcp_flags: 'sin' is no TCP flag; there are fin, syn, rst, psh, ack, urg, ece and "
+         "cwr"},
         {"proto: tcp, tcp_flags: \"syn,!syn\"",
          "f:2:51: rules[0].tcp_flags: no packet has a flag both set and clear"},
         {"in_port: eth7", "f:2:37: rules[0].in_port: there is no port 'eth7' in ports"},
@@ -207,24 +219,27 @@ TEST_CASE("fw: a condition without a value does not widen the rule")
 {
     CHECK(problems("src:") == Lines{"f:2:28: rules[0].src: has no value"});
     CHECK(problems("proto: ~") == Lines{"f:2:28: rules[0].proto: has no value"});
-    CHECK(problems("src: !10.0.0.0/8") == Lines{"f:2:33: rules[0].src: a text that begins with '!' must stand in quotes"});
-    CHECK(problems("src: [!$office]") == Lines{"f:2:34: rules[0].src[0]: a text that begins with '!' must stand in quotes"});
+    CHECK(problems("src: !10.0.0.0/8") ==
+          Lines{"f:2:33: rules[0].src: a text that begins with '!' must stand in quotes"});
+    CHECK(problems("src: [!$office]") ==
+          Lines{"f:2:34: rules[0].src[0]: a text that begins with '!' must stand in quotes"});
 }
 
 TEST_CASE("fw: a rule needs a name of its own and an action that this version has")
 {
-    CHECK(read("rules: [{}]").errors
-          == Lines{"f:1:9: rules[0]: 'action' is missing", "f:1:9: rules[0]: 'name' is missing"});
-    CHECK(read("rules: [{name: a, action: allow}, {name: a, action: drop}]").errors
-          == Lines{"f:1:35: rules[1]: there is a rule named 'a' already"});
-    CHECK(read("rules: [{name: a, action: reject}]").errors == Lines{"f:1:27: rules[0].action: not supported by this version: reject"});
-    CHECK(read("rules: [{name: a, action: permit}]").errors
-          == Lines{"f:1:27: rules[0].action: must be one of allow, drop, netfilter, not 'permit'"});
+    CHECK(read("rules: [{}]").errors ==
+          Lines{"f:1:9: rules[0]: 'action' is missing", "f:1:9: rules[0]: 'name' is missing"});
+    CHECK(read("rules: [{name: a, action: allow}, {name: a, action: drop}]").errors ==
+          Lines{"f:1:35: rules[1]: there is a rule named 'a' already"});
+    CHECK(read("rules: [{name: a, action: reject}]").errors ==
+          Lines{"f:1:27: rules[0].action: not supported by this version: reject"});
+    CHECK(read("rules: [{name: a, action: permit}]").errors ==
+          Lines{"f:1:27: rules[0].action: must be one of allow, drop, netfilter, not 'permit'"});
     for (const char* reserved : {"default", "established"})
         CHECK(read(std::string{"rules: [{action: drop, name: "} + reserved + "}]").errors.size() == 1);
     CHECK(read("rules: [{action: drop, name: " + std::string(63, 'x') + "}]").errors == Lines{});
-    CHECK(read("rules: [{action: drop, name: " + std::string(64, 'x') + "}]").errors
-          == Lines{"f:1:30: rules[0].name: must be shorter than 64 bytes"});
+    CHECK(read("rules: [{action: drop, name: " + std::string(64, 'x') + "}]").errors ==
+          Lines{"f:1:30: rules[0].name: must be shorter than 64 bytes"});
 }
 
 TEST_CASE("fw: every problem is reported, not only the first")
@@ -246,23 +261,27 @@ TEST_CASE("fw: 128 rules are taken, 129 are not")
 
 TEST_CASE("fw: a set may be a file, one prefix a line")
 {
-    const TemporaryFile file{"blocked.txt", "# bad people\n192.0.2.0/24\n\n  2001:db8::1  # one\r\n198.51.100.7"};
-    const std::string yaml = "{sets: {blocked: {file: blocked.txt}}, rules: [{name: r, action: drop, src: $blocked}]}";
+    const TemporaryFile file{"blocked.txt",
+                             "# bad people\n192.0.2.0/24\n\n  2001:db8::1  # one\r\n198.51.100.7"};
+    const std::string yaml =
+        "{sets: {blocked: {file: blocked.txt}}, rules: [{name: r, action: drop, src: $blocked}]}";
     const auto outcome = read(yaml, file.directory() / "evnf.yaml");
     CHECK(outcome.errors == Lines{});
     REQUIRE(outcome.policy.rules.size() == 1);
-    CHECK(texts(outcome.policy.rules[0].src->prefixes) == Lines{"192.0.2.0/24", "2001:db8::1/128", "198.51.100.7/32"});
+    CHECK(texts(outcome.policy.rules[0].src->prefixes) ==
+          Lines{"192.0.2.0/24", "2001:db8::1/128", "198.51.100.7/32"});
 }
 
 TEST_CASE("fw: what is wrong in a set's file is said with the file's name and line")
 {
     const TemporaryFile file{"blocked.txt", "192.0.2.0/24\nnonsense\n10.0.0.1/8\n"};
     const auto path = (file.directory() / "blocked.txt").string();
-    CHECK(read("sets: {blocked: {file: " + path + "}}").errors
-          == Lines{"f:1:24: sets.blocked.file: " + path + ":2: 'nonsense' is no IPv4 or IPv6 address or prefix",
-                   "f:1:24: sets.blocked.file: " + path + ":3: '10.0.0.1/8' has host bits set; the network is 10.0.0.0/8"});
-    CHECK(read("sets: {blocked: {file: /nowhere/at/all}}").errors
-          == Lines{"f:1:24: sets.blocked.file: cannot read /nowhere/at/all: No such file or directory"});
+    CHECK(read("sets: {blocked: {file: " + path + "}}").errors ==
+          Lines{"f:1:24: sets.blocked.file: " + path + ":2: 'nonsense' is no IPv4 or IPv6 address or prefix",
+                "f:1:24: sets.blocked.file: " + path +
+                    ":3: '10.0.0.1/8' has host bits set; the network is 10.0.0.0/8"});
+    CHECK(read("sets: {blocked: {file: /nowhere/at/all}}").errors ==
+          Lines{"f:1:24: sets.blocked.file: cannot read /nowhere/at/all: No such file or directory"});
 }
 
 TEST_CASE("fw: leaving packets to netfilter is warned of, and only that")
