@@ -130,6 +130,8 @@ TEST_CASE("parser: impossible IPv6 headers are dropped")
     Chain chain{kOpen};
     check_dropped(chain, packet(Eth{}, Ipv6{.payload_length = 21}, Tcp{}), "malformed_ipv6");
     check_dropped(chain, packet(Eth{}, Ipv6{.version = 4}, Tcp{}), "malformed_ipv6");
+    check_dropped(chain, packet(Eth{}, Ipv6{.src = "::ffff:10.1.0.2"}, Tcp{}), "malformed_ipv6");
+    check_dropped(chain, packet(Eth{}, Ipv6{.dst = "::ffff:10.1.0.2"}, Tcp{}), "malformed_ipv6");
     check_dropped(chain, packet(Eth{}, Ipv6{}, DestOpts{.length = 9}, Tcp{}), "malformed_ipv6");
     check_dropped(chain, packet(Eth{}, Ipv6{}, AuthHeader{.length = 200}, Tcp{}), "malformed_ipv6");
 }

@@ -141,7 +141,8 @@ TEST_CASE("capture: a cooked frame without an ethertype is unusable")
 {
     const TemporaryDirectory directory;
     const Bytes llc = Bytes(14, 0) + Bytes{0, 4} + kIpv4;
-    CHECK(only_frame(write_pcap(directory, DLT_LINUX_SLL, {llc})).unusable == "protocol 0x0004 is no ethertype");
+    CHECK(only_frame(write_pcap(directory, DLT_LINUX_SLL, {llc})).unusable ==
+          "protocol 0x0004 is no ethertype");
     CHECK(only_frame(write_pcap(directory, DLT_LINUX_SLL, {Bytes(15, 0)})).unusable ==
           "shorter than its link header");
 }

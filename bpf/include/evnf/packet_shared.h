@@ -55,7 +55,7 @@ enum evnf_verdict {
 	X(MALFORMED_ETHERNET, "malformed_ethernet", "frame shorter than its Ethernet header")      \
 	X(TOO_MANY_VLAN_TAGS, "too_many_vlan_tags", "more than two VLAN tags")                     \
 	X(MALFORMED_IPV4, "malformed_ipv4", "IPv4 header cut short or its lengths impossible")     \
-	X(MALFORMED_IPV6, "malformed_ipv6", "IPv6 header cut short or its lengths impossible")     \
+	X(MALFORMED_IPV6, "malformed_ipv6", "IPv6 header cut short, its lengths or addresses impossible") \
 	X(TOO_MANY_HEADERS, "too_many_headers", "IPv6 extension headers too many or too long")     \
 	X(ROUTING_HEADER_0, "routing_header_0", "IPv6 routing header type 0 (RFC 5095)")           \
 	X(MALFORMED_L4, "malformed_l4", "TCP, UDP, SCTP or ICMP header cut short or impossible")   \

@@ -167,6 +167,12 @@ static __always_inline __u32 evnf_parse_extension(evnf_ctx *ctx, struct evnf_pac
 	return protocol == IPPROTO_AH ? (header->length + 2) * 4 : (header->length + 1) * 8;
 }
 
+/* On the wire such an address could pass for the IPv4 one that we write the same way. */
+static __always_inline bool evnf_is_mapped_ipv4(const union evnf_address *address)
+{
+	return !address->halves[0] && address->words[2] == bpf_htonl(0xffff);
+}
+
 static __always_inline int evnf_parse_ipv6(evnf_ctx *ctx, struct evnf_packet *pkt)
 {
 	struct ipv6hdr *ip = evnf_header(ctx, pkt->l3_offset, sizeof(*ip));
@@ -180,6 +186,8 @@ static __always_inline int evnf_parse_ipv6(evnf_ctx *ctx, struct evnf_packet *pk
 		return evnf_drop(EVNF_REASON_MALFORMED_IPV6);
 	__builtin_memcpy(&pkt->src, &ip->saddr, sizeof(pkt->src));
 	__builtin_memcpy(&pkt->dst, &ip->daddr, sizeof(pkt->dst));
+	if (evnf_is_mapped_ipv4(&pkt->src) || evnf_is_mapped_ipv4(&pkt->dst))
+		return evnf_drop(EVNF_REASON_MALFORMED_IPV6);
 	pkt->ip_version = 6;
 	pkt->protocol = ip->nexthdr;
 	pkt->ttl = ip->hop_limit;
