@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// The Forwarder, with the kernel's own FIB behind it: what it sends, and what it leaves to the kernel and why.
+/// The Forwarder, with the kernel's own FIB behind it: what it sends, and what it leaves to the kernel and
+/// why.
 #include <linux/bpf.h>
 
 #include <chrono>
@@ -39,7 +40,10 @@ std::string mac(const Frame& frame, std::size_t offset)
     return text;
 }
 
-std::string destination_mac(const Frame& frame) { return mac(frame, 0); }
+std::string destination_mac(const Frame& frame)
+{
+    return mac(frame, 0);
+}
 
 void check_kernel(Router& router, const Frame& frame, evnf_reason reason)
 {
@@ -137,7 +141,8 @@ TEST_CASE("forwarder: options and VLAN tags are the kernel's")
 TEST_CASE("forwarder: addresses that no router forwards are the kernel's")
 {
     Ready router;
-    for (const char* address : {"0.0.0.0", "127.0.0.1", "224.0.0.1", "239.1.2.3", "255.255.255.255", "240.0.0.1"}) {
+    for (const char* address :
+         {"0.0.0.0", "127.0.0.1", "224.0.0.1", "239.1.2.3", "255.255.255.255", "240.0.0.1"}) {
         Ipv4 to = kToServer, from = kToServer;
         to.dst = address;
         from.src = address;
@@ -156,20 +161,25 @@ TEST_CASE("forwarder: addresses that no router forwards are the kernel's")
 TEST_CASE("forwarder: an own address is the kernel's")
 {
     Ready router;
-    check_kernel(router, packet(Eth{}, Ipv4{.src = "10.1.0.2", .dst = "10.3.1.1"}, Tcp{}), EVNF_REASON_NOT_FORWARDED);
-    check_kernel(router, packet(Eth{}, Ipv6{.src = "2001:db8:1::2", .dst = "2001:db8:1::1"}, Tcp{}), EVNF_REASON_NOT_FORWARDED);
+    check_kernel(router, packet(Eth{}, Ipv4{.src = "10.1.0.2", .dst = "10.3.1.1"}, Tcp{}),
+                 EVNF_REASON_NOT_FORWARDED);
+    check_kernel(router, packet(Eth{}, Ipv6{.src = "2001:db8:1::2", .dst = "2001:db8:1::1"}, Tcp{}),
+                 EVNF_REASON_NOT_FORWARDED);
 }
 
 TEST_CASE("forwarder: without a neighbour or a route the kernel asks or answers")
 {
     Ready router;
-    check_kernel(router, packet(Eth{}, Ipv4{.src = "10.1.0.2", .dst = "10.3.1.77"}, Tcp{}), EVNF_REASON_NO_NEIGHBOUR);
-    check_kernel(router, packet(Eth{}, Ipv4{.src = "10.1.0.2", .dst = "192.0.2.1"}, Tcp{}), EVNF_REASON_NOT_FORWARDED);
+    check_kernel(router, packet(Eth{}, Ipv4{.src = "10.1.0.2", .dst = "10.3.1.77"}, Tcp{}),
+                 EVNF_REASON_NO_NEIGHBOUR);
+    check_kernel(router, packet(Eth{}, Ipv4{.src = "10.1.0.2", .dst = "192.0.2.1"}, Tcp{}),
+                 EVNF_REASON_NOT_FORWARDED);
     router.ip("route add blackhole 198.18.0.0/24");
     router.ip("route add unreachable 198.18.1.0/24");
     router.ip("route add prohibit 198.18.2.0/24");
     for (const char* address : {"198.18.0.1", "198.18.1.1", "198.18.2.1"})
-        check_kernel(router, packet(Eth{}, Ipv4{.src = "10.1.0.2", .dst = address}, Tcp{}), EVNF_REASON_NO_ROUTE);
+        check_kernel(router, packet(Eth{}, Ipv4{.src = "10.1.0.2", .dst = address}, Tcp{}),
+                     EVNF_REASON_NO_ROUTE);
 }
 
 TEST_CASE("forwarder: what does not fit the next hop's MTU is the kernel's, remembered hop or not")
@@ -192,7 +202,8 @@ TEST_CASE("forwarder: an interface that eVNF does not serve is the kernel's")
     router.ip("link set peer-other up");
     router.ip("address add 10.7.0.1/24 dev other");
     router.ip("neighbour add 10.7.0.2 lladdr 02:00:00:00:07:02 dev other nud permanent");
-    check_kernel(router, packet(Eth{}, Ipv4{.src = "10.1.0.2", .dst = "10.7.0.2"}, Tcp{}), EVNF_REASON_EGRESS_NOT_A_PORT);
+    check_kernel(router, packet(Eth{}, Ipv4{.src = "10.1.0.2", .dst = "10.7.0.2"}, Tcp{}),
+                 EVNF_REASON_EGRESS_NOT_A_PORT);
 }
 
 TEST_CASE("forwarder: a remembered next hop is forgotten when routing changes")
@@ -212,7 +223,8 @@ TEST_CASE("forwarder: a remembered next hop is asked for again after a while, th
     CHECK(destination_mac(router.run(frame).frame) == kServerMac);
     router.ip("neighbour replace 10.3.1.2 lladdr 02:00:00:00:03:99 dev eth1 nud permanent");
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds{4};
-    while (destination_mac(router.run(frame).frame) == kServerMac && std::chrono::steady_clock::now() < deadline)
+    while (destination_mac(router.run(frame).frame) == kServerMac &&
+           std::chrono::steady_clock::now() < deadline)
         std::this_thread::sleep_for(std::chrono::milliseconds{50});
     CHECK(destination_mac(router.run(frame).frame) == "02:00:00:00:03:99");
 }

@@ -49,7 +49,8 @@ public:
     {
         for (unsigned changes = 1 + below(3); changes > 0; --changes) {
             // Headers, not payload: most of the frame's first bytes matter.
-            const std::size_t at = 12 + below(static_cast<unsigned>(std::min<std::size_t>(frame.size() - 12, 80)));
+            const std::size_t at =
+                12 + below(static_cast<unsigned>(std::min<std::size_t>(frame.size() - 12, 80)));
             frame[at] = static_cast<std::byte>(below(3) ? byte() : below(2) * 255);
         }
         if (below(3) == 0) frame.resize(14 + below(static_cast<unsigned>(frame.size()) - 13));
@@ -73,26 +74,48 @@ private:
         if (below(3) == 0) layers.emplace_back(HopByHop{.options = text(below(30))});
         for (unsigned headers = below(3) ? 0 : below(8); headers > 0; --headers) {
             switch (below(4)) {
-            case 0: layers.emplace_back(DestOpts{.options = text(below(30))}); break;
-            case 1: layers.emplace_back(Routing{.type = static_cast<std::uint8_t>(1 + below(255)), .data = text(4 + 8 * below(3))}); break;
-            case 2: layers.emplace_back(AuthHeader{.icv = text(12 + 4 * below(3))}); break;
-            case 3: layers.emplace_back(Fragment{.more = below(2) == 0, .reserved = byte()}); break;
+                case 0:
+                    layers.emplace_back(DestOpts{.options = text(below(30))});
+                    break;
+                case 1:
+                    layers.emplace_back(Routing{.type = static_cast<std::uint8_t>(1 + below(255)),
+                                                .data = text(4 + 8 * below(3))});
+                    break;
+                case 2:
+                    layers.emplace_back(AuthHeader{.icv = text(12 + 4 * below(3))});
+                    break;
+                case 3:
+                    layers.emplace_back(Fragment{.more = below(2) == 0, .reserved = byte()});
+                    break;
             }
         }
         if (below(4)) return false;
-        layers.emplace_back(Fragment{.offset = static_cast<std::uint16_t>(1 + below(8191)), .more = below(2) == 0,
-                                     .reserved = byte(), .next = byte()});
+        layers.emplace_back(Fragment{.offset = static_cast<std::uint16_t>(1 + below(8191)),
+                                     .more = below(2) == 0,
+                                     .reserved = byte(),
+                                     .next = byte()});
         return true;
     }
 
     void add_l4(std::vector<Layer>& layers, bool v4)
     {
         switch (below(5)) {
-        case 0: layers.emplace_back(Tcp{.sport = word(), .dport = word(), .flags = byte(), .options = text(below(41))}); break;
-        case 1: layers.emplace_back(Udp{.sport = word(), .dport = word()}); break;
-        case 2: layers.emplace_back(Sctp{.sport = word(), .dport = word()}); break;
-        case 3: v4 ? layers.emplace_back(Icmp{.type = byte(), .code = byte()}) : layers.emplace_back(Icmpv6{.type = byte(), .code = byte()}); break;
-        case 4: break; // an unknown protocol
+            case 0:
+                layers.emplace_back(
+                    Tcp{.sport = word(), .dport = word(), .flags = byte(), .options = text(below(41))});
+                break;
+            case 1:
+                layers.emplace_back(Udp{.sport = word(), .dport = word()});
+                break;
+            case 2:
+                layers.emplace_back(Sctp{.sport = word(), .dport = word()});
+                break;
+            case 3:
+                v4 ? layers.emplace_back(Icmp{.type = byte(), .code = byte()})
+                   : layers.emplace_back(Icmpv6{.type = byte(), .code = byte()});
+                break;
+            case 4:
+                break; // an unknown protocol
         }
     }
 
@@ -110,7 +133,8 @@ void check_fields(const evnf_packet& packet, const Parsed& parsed)
     CHECK(unsigned{packet.ip_version} == parsed.ip_version);
     CHECK(std::size_t{packet.vlan_tags} == parsed.vlans.size());
     for (std::size_t i = 0; i < 2; ++i)
-        CHECK(unsigned{packet.vlan[i]} == (i < parsed.vlans.size() ? parsed.vlans[i] : unsigned{EVNF_NO_VLAN}));
+        CHECK(unsigned{packet.vlan[i]} ==
+              (i < parsed.vlans.size() ? parsed.vlans[i] : unsigned{EVNF_NO_VLAN}));
     CHECK(std::size_t{packet.l3_offset} == parsed.l3_offset);
     if (parsed.ip_version == 0) return;
     CHECK(address(packet.src, parsed.ip_version) == parsed.src);
@@ -187,7 +211,8 @@ TEST_CASE("parser: noise ends in a named verdict")
         Frame frame(bytes.size());
         std::memcpy(frame.data(), bytes.data(), bytes.size());
         // Half of it says that it is IP: else the parser would not look.
-        if (random.below(2)) frame[12] = std::byte{0x08}, frame[13] = std::byte{0x00}, frame[14] = std::byte{0x45};
+        if (random.below(2))
+            frame[12] = std::byte{0x08}, frame[13] = std::byte{0x00}, frame[14] = std::byte{0x45};
         const auto result = chain.run("eth0", frame);
         INFO("packet " << i << ": " << hex(frame));
         CHECK((result.verdict == EVNF_FORWARD || (result.reason != "none" && !result.reason.empty())));

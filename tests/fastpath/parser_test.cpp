@@ -27,7 +27,8 @@ plugins:
       - {name: ping, proto: icmp, icmp_type: echo-request, action: allow}
 )";
 
-void check_dropped(Chain& chain, const Frame& frame, const std::string& reason, const std::string& stage = "entry")
+void check_dropped(Chain& chain, const Frame& frame, const std::string& reason,
+                   const std::string& stage = "entry")
 {
     const auto result = chain.run("eth0", frame);
     INFO(describe(frame));
@@ -53,7 +54,8 @@ void check_kernel(Chain& chain, const Frame& frame, const std::string& reason)
 }
 
 /// The bytes of a TCP or UDP header to port 80, as payload of something that has no such header.
-const Payload kLooksLikeWeb{std::string{"\x04\xd2\x00\x50\x00\x00\x00\x01\x00\x00\x00\x00\x50\x02\xff\xff\x00\x00\x00\x00", 20}};
+const Payload kLooksLikeWeb{
+    std::string{"\x04\xd2\x00\x50\x00\x00\x00\x01\x00\x00\x00\x00\x50\x02\xff\xff\x00\x00\x00\x00", 20}};
 const Payload kData{"0123456789abcdef"};
 
 } // namespace
@@ -83,7 +85,8 @@ TEST_CASE("parser: every prefix of a good frame is dropped as malformed")
         INFO(describe(frame));
         CHECK(chain.run("eth0", frame).verdict == EVNF_FORWARD);
         for (std::size_t length = 14; length < frame.size(); ++length) {
-            const auto result = chain.run("eth0", Frame{frame.begin(), frame.begin() + static_cast<long>(length)});
+            const auto result =
+                chain.run("eth0", Frame{frame.begin(), frame.begin() + static_cast<long>(length)});
             INFO("first " << length << " bytes: " << result.reason);
             CHECK(result.verdict == EVNF_DROP);
             CHECK(result.reason.starts_with("malformed_"));
@@ -96,17 +99,21 @@ TEST_CASE("parser: an L4 header that its IP packet has no room for is dropped, p
     Chain chain{kOpen};
     const std::string padding(60, '\0');
     for (std::uint16_t length = 20; length < 40; ++length)
-        check_dropped(chain, packet(Eth{}, Ipv4{.total_length = length, .protocol = 6}, kLooksLikeWeb, Payload{padding}),
-                      "malformed_l4");
+        check_dropped(
+            chain,
+            packet(Eth{}, Ipv4{.total_length = length, .protocol = 6}, kLooksLikeWeb, Payload{padding}),
+            "malformed_l4");
     for (std::uint16_t length = 0; length < 8; ++length)
-        check_dropped(chain, packet(Eth{}, Ipv6{.payload_length = length, .next = 17}, kLooksLikeWeb, Payload{padding}),
-                      "malformed_l4");
+        check_dropped(
+            chain, packet(Eth{}, Ipv6{.payload_length = length, .next = 17}, kLooksLikeWeb, Payload{padding}),
+            "malformed_l4");
 }
 
 TEST_CASE("parser: padding of a short frame is no payload")
 {
     Chain chain{kOpen};
-    const auto result = chain.run("eth0", packet(Eth{}, Ipv4{.total_length = 29}, Udp{.length = 9}, Payload{"x"}, Payload{std::string(17, '\0')}));
+    const auto result = chain.run("eth0", packet(Eth{}, Ipv4{.total_length = 29}, Udp{.length = 9},
+                                                 Payload{"x"}, Payload{std::string(17, '\0')}));
     CHECK(result.verdict == EVNF_FORWARD);
     CHECK(result.packet.l3_length == 29);
     CHECK(result.packet.frame_length == 60);
@@ -151,18 +158,23 @@ TEST_CASE("parser: IPv4 options do not shift the ports")
 {
     Chain chain{kGuarded};
     // With ihl ignored, the ports would be read from the options: here they spell port 80.
-    check_dropped(chain, packet(Eth{}, Ipv4{.options = std::string{"\x04\xd2\x00\x50", 4}}, Tcp{.dport = 22}), "default", "fw");
+    check_dropped(chain, packet(Eth{}, Ipv4{.options = std::string{"\x04\xd2\x00\x50", 4}}, Tcp{.dport = 22}),
+                  "default", "fw");
     for (std::size_t words = 1; words <= 10; ++words)
-        check_forwarded(chain, packet(Eth{}, Ipv4{.options = std::string(words * 4, '\x01')}, Tcp{.dport = 80}));
+        check_forwarded(chain,
+                        packet(Eth{}, Ipv4{.options = std::string(words * 4, '\x01')}, Tcp{.dport = 80}));
 }
 
 TEST_CASE("parser: payload of a later fragment is never read as ports")
 {
     Chain chain{kGuarded};
-    check_dropped(chain, packet(Eth{}, Ipv4{.fragment_offset = 3, .protocol = 6}, kLooksLikeWeb), "default", "fw");
-    check_dropped(chain, packet(Eth{}, Ipv6{}, Fragment{.offset = 3, .next = 6}, kLooksLikeWeb), "default", "fw");
+    check_dropped(chain, packet(Eth{}, Ipv4{.fragment_offset = 3, .protocol = 6}, kLooksLikeWeb), "default",
+                  "fw");
+    check_dropped(chain, packet(Eth{}, Ipv6{}, Fragment{.offset = 3, .next = 6}, kLooksLikeWeb), "default",
+                  "fw");
     Chain open{kOpen};
-    const auto result = open.run("eth0", packet(Eth{}, Ipv6{}, Fragment{.offset = 3, .next = 6}, kLooksLikeWeb));
+    const auto result =
+        open.run("eth0", packet(Eth{}, Ipv6{}, Fragment{.offset = 3, .next = 6}, kLooksLikeWeb));
     CHECK(result.packet.fragment == EVNF_FRAGMENT_LATER);
     CHECK(result.packet.protocol == 6);
     CHECK(result.packet.sport == 0);
@@ -173,9 +185,12 @@ TEST_CASE("parser: payload of a later fragment is never read as ports")
 TEST_CASE("parser: a first fragment has its ports")
 {
     Chain chain{kGuarded};
-    check_forwarded(chain, packet(Eth{}, Ipv4{.more_fragments = true}, Udp{.dport = 53, .length = 2000}, kData));
-    check_forwarded(chain, packet(Eth{}, Ipv6{}, Fragment{.more = true}, Udp{.dport = 53, .length = 2000}, kData));
-    check_dropped(chain, packet(Eth{}, Ipv4{.more_fragments = true}, Tcp{.dport = 22}, kData), "default", "fw");
+    check_forwarded(chain,
+                    packet(Eth{}, Ipv4{.more_fragments = true}, Udp{.dport = 53, .length = 2000}, kData));
+    check_forwarded(chain,
+                    packet(Eth{}, Ipv6{}, Fragment{.more = true}, Udp{.dport = 53, .length = 2000}, kData));
+    check_dropped(chain, packet(Eth{}, Ipv4{.more_fragments = true}, Tcp{.dport = 22}, kData), "default",
+                  "fw");
 }
 
 TEST_CASE("parser: the reserved byte of an IPv6 fragment header is no length")
@@ -184,7 +199,8 @@ TEST_CASE("parser: the reserved byte of an IPv6 fragment header is no length")
     for (const unsigned reserved : {1u, 2u, 0x80u, 0xffu}) {
         const Fragment fragment{.reserved = static_cast<std::uint8_t>(reserved)};
         check_forwarded(chain, packet(Eth{}, Ipv6{}, fragment, Tcp{.dport = 80}));
-        check_dropped(chain, packet(Eth{}, Ipv6{}, fragment, Tcp{.dport = 22}, kLooksLikeWeb), "default", "fw");
+        check_dropped(chain, packet(Eth{}, Ipv6{}, fragment, Tcp{.dport = 22}, kLooksLikeWeb), "default",
+                      "fw");
     }
 }
 
@@ -200,7 +216,8 @@ TEST_CASE("parser: what follows a later fragment's header is not walked")
 TEST_CASE("parser: a fragment stays one behind a second fragment header")
 {
     Chain chain{kOpen};
-    const auto result = chain.run("eth0", packet(Eth{}, Ipv6{}, Fragment{.more = true}, Fragment{}, Udp{.length = 2000}, kData));
+    const auto result = chain.run(
+        "eth0", packet(Eth{}, Ipv6{}, Fragment{.more = true}, Fragment{}, Udp{.length = 2000}, kData));
     CHECK(result.verdict == EVNF_FORWARD);
     CHECK(result.packet.fragment == EVNF_FRAGMENT_FIRST);
 }
@@ -210,9 +227,11 @@ TEST_CASE("parser: tiny fragments are dropped (RFC 1858, RFC 3128)")
     Chain chain{kOpen};
     for (const std::size_t size : {0u, 8u, 16u, 19u})
         check_dropped(chain,
-                      packet(Eth{}, Ipv4{.more_fragments = true, .protocol = 6}, Payload{kLooksLikeWeb.text.substr(0, size)}),
+                      packet(Eth{}, Ipv4{.more_fragments = true, .protocol = 6},
+                             Payload{kLooksLikeWeb.text.substr(0, size)}),
                       "tiny_fragment");
-    check_dropped(chain, packet(Eth{}, Ipv4{.fragment_offset = 1, .protocol = 6}, kLooksLikeWeb), "tiny_fragment");
+    check_dropped(chain, packet(Eth{}, Ipv4{.fragment_offset = 1, .protocol = 6}, kLooksLikeWeb),
+                  "tiny_fragment");
     check_dropped(chain, packet(Eth{}, Ipv6{}, Fragment{.more = true, .next = 6}, kData), "tiny_fragment");
     check_forwarded(chain, packet(Eth{}, Ipv4{.fragment_offset = 1, .protocol = 17}, kData));
 }
@@ -221,15 +240,19 @@ TEST_CASE("parser: VLAN-tagged traffic is filtered like any other")
 {
     Chain chain{kGuarded};
     check_dropped(chain, packet(Eth{}, Vlan{.id = 7}, Ipv4{}, Tcp{.dport = 22}), "default", "fw");
-    check_dropped(chain, packet(Eth{}, Vlan{.id = 7, .tpid = 0x88a8}, Vlan{.id = 8}, Ipv6{}, Tcp{.dport = 22}), "default", "fw");
+    check_dropped(chain,
+                  packet(Eth{}, Vlan{.id = 7, .tpid = 0x88a8}, Vlan{.id = 8}, Ipv6{}, Tcp{.dport = 22}),
+                  "default", "fw");
     check_forwarded(chain, packet(Eth{}, Vlan{.id = 7}, Ipv4{}, Tcp{.dport = 80}));
-    check_forwarded(chain, packet(Eth{}, Vlan{.id = 7, .tpid = 0x88a8}, Vlan{.id = 8}, Ipv6{}, Tcp{.dport = 80}));
+    check_forwarded(chain,
+                    packet(Eth{}, Vlan{.id = 7, .tpid = 0x88a8}, Vlan{.id = 8}, Ipv6{}, Tcp{.dport = 80}));
 }
 
 TEST_CASE("parser: VLAN ids are read outer first, without the priority")
 {
     Chain chain{kOpen};
-    const auto two = chain.run("eth0", packet(Eth{}, Vlan{.id = 4094, .priority = 7, .tpid = 0x88a8}, Vlan{.id = 8}, Ipv4{}, Tcp{}));
+    const auto two = chain.run(
+        "eth0", packet(Eth{}, Vlan{.id = 4094, .priority = 7, .tpid = 0x88a8}, Vlan{.id = 8}, Ipv4{}, Tcp{}));
     CHECK(two.packet.vlan_tags == 2);
     CHECK(two.packet.vlan[0] == 4094);
     CHECK(two.packet.vlan[1] == 8);
@@ -241,7 +264,8 @@ TEST_CASE("parser: VLAN ids are read outer first, without the priority")
 TEST_CASE("parser: a third VLAN tag is dropped by name")
 {
     Chain chain{kOpen};
-    check_dropped(chain, packet(Eth{}, Vlan{}, Vlan{}, Vlan{}, Ipv4{}, Tcp{.dport = 80}), "too_many_vlan_tags");
+    check_dropped(chain, packet(Eth{}, Vlan{}, Vlan{}, Vlan{}, Ipv4{}, Tcp{.dport = 80}),
+                  "too_many_vlan_tags");
 }
 
 TEST_CASE("parser: protocols without ports reach the firewall's default")
@@ -250,7 +274,8 @@ TEST_CASE("parser: protocols without ports reach the firewall's default")
     for (const unsigned protocol : {2u, 47u, 50u, 51u, 89u, 115u, 253u, 255u}) {
         const auto number = static_cast<std::uint8_t>(protocol);
         check_dropped(chain, packet(Eth{}, Ipv4{.protocol = number}, kLooksLikeWeb), "default", "fw");
-        if (number != 51) check_dropped(chain, packet(Eth{}, Ipv6{.next = number}, kLooksLikeWeb), "default", "fw");
+        if (number != 51)
+            check_dropped(chain, packet(Eth{}, Ipv6{.next = number}, kLooksLikeWeb), "default", "fw");
     }
     // ICMP over IPv6 and ICMPv6 over IPv4 are no ICMP.
     check_dropped(chain, packet(Eth{}, Ipv6{.next = 1}, Icmp{}), "default", "fw");
@@ -260,9 +285,14 @@ TEST_CASE("parser: protocols without ports reach the firewall's default")
 TEST_CASE("parser: extension headers hide nothing from the firewall")
 {
     Chain chain{kGuarded};
-    check_forwarded(chain, packet(Eth{}, Ipv6{}, HopByHop{}, DestOpts{}, Routing{}, AuthHeader{}, DestOpts{}, Tcp{.dport = 80}));
-    check_dropped(chain, packet(Eth{}, Ipv6{}, HopByHop{}, DestOpts{}, Routing{}, AuthHeader{}, DestOpts{}, Tcp{.dport = 22}), "default", "fw");
-    check_dropped(chain, packet(Eth{}, Ipv6{}, DestOpts{.options = kLooksLikeWeb.text}, Tcp{.dport = 22}), "default", "fw");
+    check_forwarded(chain, packet(Eth{}, Ipv6{}, HopByHop{}, DestOpts{}, Routing{}, AuthHeader{}, DestOpts{},
+                                  Tcp{.dport = 80}));
+    check_dropped(
+        chain,
+        packet(Eth{}, Ipv6{}, HopByHop{}, DestOpts{}, Routing{}, AuthHeader{}, DestOpts{}, Tcp{.dport = 22}),
+        "default", "fw");
+    check_dropped(chain, packet(Eth{}, Ipv6{}, DestOpts{.options = kLooksLikeWeb.text}, Tcp{.dport = 22}),
+                  "default", "fw");
 }
 
 TEST_CASE("parser: eight extension headers are walked, the ninth drops the packet by name")
@@ -292,7 +322,8 @@ TEST_CASE("parser: routing header 0 is dropped by name, other types pass (RFC 50
 {
     Chain chain{kOpen};
     check_dropped(chain, packet(Eth{}, Ipv6{}, Routing{.type = 0}, Tcp{}), "routing_header_0");
-    check_dropped(chain, packet(Eth{}, Ipv6{}, DestOpts{}, Routing{.type = 0, .segments_left = 3}, Tcp{}), "routing_header_0");
+    check_dropped(chain, packet(Eth{}, Ipv6{}, DestOpts{}, Routing{.type = 0, .segments_left = 3}, Tcp{}),
+                  "routing_header_0");
     check_forwarded(chain, packet(Eth{}, Ipv6{}, Routing{.type = 4}, Tcp{}));
 }
 
@@ -301,7 +332,7 @@ TEST_CASE("parser: what is no IP goes to the kernel, also under a default of dro
     Chain chain{kGuarded};
     const Raw arp{{0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 2, 10, 1, 0, 2, 0, 0, 0, 0, 0, 0, 10, 1, 0, 1}};
     check_kernel(chain, packet(Eth{.dst = "ff:ff:ff:ff:ff:ff", .type = 0x0806}, arp), "not_ip");
-    check_kernel(chain, packet(Eth{.type = 0x88cc}, kData), "not_ip"); // LLDP
+    check_kernel(chain, packet(Eth{.type = 0x88cc}, kData), "not_ip");                         // LLDP
     check_kernel(chain, packet(Eth{.dst = "01:80:c2:00:00:00", .type = 38}, kData), "not_ip"); // STP, 802.3
 }
 
@@ -326,7 +357,8 @@ TEST_CASE("parser: multicast listener messages go to the kernel, from the link o
         const Icmpv6 message{.type = static_cast<std::uint8_t>(type)};
         const HopByHop router_alert{.options = std::string{"\x05\x02\x00\x00\x01\x00", 6}};
         check_kernel(chain, packet(Eth{}, Ipv6{.hop_limit = 1}, router_alert, message, group), "control");
-        check_dropped(chain, packet(Eth{}, Ipv6{.hop_limit = 2}, router_alert, message, group), "default", "fw");
+        check_dropped(chain, packet(Eth{}, Ipv6{.hop_limit = 2}, router_alert, message, group), "default",
+                      "fw");
     }
 }
 
@@ -338,6 +370,7 @@ TEST_CASE("parser: answers of a DHCP server go to the kernel, other DHCP ports d
     check_dropped(chain, packet(Eth{}, Ipv4{}, Udp{.sport = 68, .dport = 67}, kData), "default", "fw");
     check_dropped(chain, packet(Eth{}, Ipv4{}, Udp{.sport = 547, .dport = 546}, kData), "default", "fw");
     check_dropped(chain, packet(Eth{}, Ipv6{}, Udp{.sport = 67, .dport = 68}, kData), "default", "fw");
-    check_dropped(chain, packet(Eth{}, Ipv4{.more_fragments = true}, Udp{.sport = 67, .dport = 68}, kData), "default", "fw");
+    check_dropped(chain, packet(Eth{}, Ipv4{.more_fragments = true}, Udp{.sport = 67, .dport = 68}, kData),
+                  "default", "fw");
     check_dropped(chain, packet(Eth{}, Ipv4{}, Tcp{.sport = 67, .dport = 68}), "default", "fw");
 }

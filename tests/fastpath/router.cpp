@@ -77,7 +77,8 @@ Router::Router(Mode mode) : outside_{::open("/proc/thread-self/ns/net", O_RDONLY
     clock_.reset(open_object<clock_bpf>());
     check(bpf_object__load(clock_.get()), "cannot load the clock");
     // A program on the port gives it the receive queue that a test run needs.
-    check(bpf_xdp_attach(static_cast<int>(eth0_), program(clock_.get()), 0, nullptr), "cannot attach to eth0");
+    check(bpf_xdp_attach(static_cast<int>(eth0_), program(clock_.get()), 0, nullptr),
+          "cannot attach to eth0");
     entry_.reset(open_object<entry_bpf>());
     load(entry_, {.stage = EVNF_STAGE_ENTRY, .wire = wire});
     forwarder_.reset(open_object<forwarder_bpf>());
@@ -108,8 +109,10 @@ void Router::load(const Object& object, const evnf_stage_config& config)
             check(bpf_map__set_initial_value(map, &config, sizeof config), "cannot configure a stage");
         check(bpf_map__set_pin_path(map, nullptr), "cannot unpin " + name);
         // The forwarder shares the entry's maps.
-        bpf_map* shared = entry_ && entry_ != object ? bpf_object__find_map_by_name(entry_.get(), name.c_str()) : nullptr;
-        if (shared && name.starts_with("evnf_")) check(bpf_map__reuse_fd(map, bpf_map__fd(shared)), "cannot share " + name);
+        bpf_map* shared =
+            entry_ && entry_ != object ? bpf_object__find_map_by_name(entry_.get(), name.c_str()) : nullptr;
+        if (shared && name.starts_with("evnf_"))
+            check(bpf_map__reuse_fd(map, bpf_map__fd(shared)), "cannot share " + name);
     }
     check(bpf_object__load(object.get()), "cannot load a stage");
 }

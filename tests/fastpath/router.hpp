@@ -4,8 +4,8 @@
 /// eth1 (10.3.1.1/24, 2001:db8:31::1/64). Nothing is sent: a run tells what would be.
 #pragma once
 
-#include <evnf/bpf.hpp>
 #include <evnf/packet_shared.h>
+#include <evnf/bpf.hpp>
 
 #include <memory>
 #include <string>

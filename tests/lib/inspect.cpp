@@ -31,23 +31,23 @@ bool l4_checksum_ok(const Frame& frame, const Parsed& parsed)
     const std::string l4 = bytes_of(frame, parsed.l4_offset, parsed.end);
     const bool covers_addresses = parsed.protocol == 6 || parsed.protocol == 17 || parsed.protocol == 58;
     switch (parsed.protocol) {
-    case 17:
-        if (l4[6] == 0 && l4[7] == 0) return parsed.ip_version == 4;
-        [[fallthrough]];
-    case 1:
-    case 6:
-    case 58:
-        return internet_checksum((covers_addresses ? pseudo_header(parsed, l4.size()) : "") + l4) == 0;
-    case 132: {
-        std::string zeroed = l4;
-        zeroed.replace(8, 4, 4, '\0');
-        const std::uint32_t crc = crc32c(zeroed);
-        for (std::size_t i = 0; i < 4; ++i)
-            if (static_cast<unsigned char>(l4[8 + i]) != (crc >> 8 * i & 0xff)) return false;
-        return true;
-    }
-    default:
-        return true;
+        case 17:
+            if (l4[6] == 0 && l4[7] == 0) return parsed.ip_version == 4;
+            [[fallthrough]];
+        case 1:
+        case 6:
+        case 58:
+            return internet_checksum((covers_addresses ? pseudo_header(parsed, l4.size()) : "") + l4) == 0;
+        case 132: {
+            std::string zeroed = l4;
+            zeroed.replace(8, 4, 4, '\0');
+            const std::uint32_t crc = crc32c(zeroed);
+            for (std::size_t i = 0; i < 4; ++i)
+                if (static_cast<unsigned char>(l4[8 + i]) != (crc >> 8 * i & 0xff)) return false;
+            return true;
+        }
+        default:
+            return true;
     }
 }
 
@@ -69,12 +69,17 @@ std::string flags_text(unsigned flags)
 std::string protocol_text(const Parsed& parsed)
 {
     switch (parsed.protocol) {
-    case 6: return "tcp " + flags_text(parsed.tcp_flags);
-    case 17: return "udp";
-    case 132: return "sctp";
-    case 1:
-    case 58: return "icmp " + std::to_string(parsed.icmp_type) + "/" + std::to_string(parsed.icmp_code);
-    default: return "protocol " + std::to_string(parsed.protocol);
+        case 6:
+            return "tcp " + flags_text(parsed.tcp_flags);
+        case 17:
+            return "udp";
+        case 132:
+            return "sctp";
+        case 1:
+        case 58:
+            return "icmp " + std::to_string(parsed.icmp_type) + "/" + std::to_string(parsed.icmp_code);
+        default:
+            return "protocol " + std::to_string(parsed.protocol);
     }
 }
 
@@ -101,7 +106,8 @@ std::string describe(const Frame& frame)
     const auto end = [](const std::string& address, unsigned port) {
         return address_text(address) + (port ? ":" + std::to_string(port) : "");
     };
-    line += end(parsed.src, parsed.sport) + " > " + end(parsed.dst, parsed.dport) + " " + protocol_text(parsed);
+    line +=
+        end(parsed.src, parsed.sport) + " > " + end(parsed.dst, parsed.dport) + " " + protocol_text(parsed);
     if (parsed.first_fragment) line += " first fragment";
     if (parsed.later_fragment) line += " later fragment";
     return line + " ttl " + std::to_string(parsed.ttl) + size;

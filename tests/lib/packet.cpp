@@ -44,7 +44,8 @@ private:
 std::string mac_bytes(const std::string& text)
 {
     std::array<unsigned, 6> mac{};
-    if (std::sscanf(text.c_str(), "%x:%x:%x:%x:%x:%x", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4], &mac[5]) != 6)
+    if (std::sscanf(text.c_str(), "%x:%x:%x:%x:%x:%x", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4],
+                    &mac[5]) != 6)
         throw std::invalid_argument{text + " is no MAC address"};
     return {mac.begin(), mac.end()};
 }
@@ -172,7 +173,8 @@ public:
 
     std::string operator()(const AuthHeader& header) const
     {
-        const std::string body = Writer{}.u16(0).u32(header.spi).u32(header.sequence).text(header.icv).bytes();
+        const std::string body =
+            Writer{}.u16(0).u32(header.spi).u32(header.sequence).text(header.icv).bytes();
         const auto units = static_cast<unsigned>((body.size() + 2) / 4 - 2);
         Writer out;
         out.u8(header.next.value_or(next_protocol())).u8(header.length.value_or(units)).text(body);
@@ -230,7 +232,10 @@ public:
     }
 
     std::string operator()(const Payload& payload) const { return payload.text + rest_; }
-    std::string operator()(const Raw& raw) const { return std::string{raw.bytes.begin(), raw.bytes.end()} + rest_; }
+    std::string operator()(const Raw& raw) const
+    {
+        return std::string{raw.bytes.begin(), raw.bytes.end()} + rest_;
+    }
 
 private:
     unsigned size() const { return static_cast<unsigned>(rest_.size()); }
@@ -245,7 +250,8 @@ private:
     }
     std::uint16_t sum(unsigned protocol, const std::string& bytes) const
     {
-        return internet_checksum(pseudo_header(pseudo_addresses(layers_, index_), protocol, bytes.size()) + bytes);
+        return internet_checksum(pseudo_header(pseudo_addresses(layers_, index_), protocol, bytes.size()) +
+                                 bytes);
     }
     template <class Header>
     std::string options(const std::string& body, const Header& header) const

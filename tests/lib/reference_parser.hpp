@@ -11,12 +11,12 @@
 namespace evnf::test {
 
 struct Parsed {
-    std::string problem;    ///< the drop reason that this frame deserves; empty: well formed
+    std::string problem;     ///< the drop reason that this frame deserves; empty: well formed
     unsigned ip_version = 0; ///< 0: no IP
     std::vector<unsigned> vlans;
     std::string src, dst; ///< 4 or 16 bytes
     unsigned protocol = 0, ttl = 0, tos = 0;
-    bool options = false;                     ///< IPv4 options or an IPv6 hop-by-hop header
+    bool options = false; ///< IPv4 options or an IPv6 hop-by-hop header
     bool first_fragment = false, later_fragment = false;
     unsigned sport = 0, dport = 0, tcp_flags = 0, icmp_type = 0, icmp_code = 0;
     std::size_t l3_offset = 0, l4_offset = 0, payload_offset = 0;

@@ -42,7 +42,8 @@ TEST_CASE("address: IPv4 is kept mapped into IPv6")
 
 TEST_CASE("address: text comes back in its shortest form")
 {
-    for (const char* text : {"10.2.0.2", "0.0.0.0", "255.255.255.255", "2001:db8::1", "::", "::1", "fe80::1"}) {
+    for (const char* text :
+         {"10.2.0.2", "0.0.0.0", "255.255.255.255", "2001:db8::1", "::", "::1", "fe80::1"}) {
         INFO(text);
         REQUIRE(Address::parse(text));
         CHECK(Address::parse(text)->text() == text);
@@ -52,8 +53,8 @@ TEST_CASE("address: text comes back in its shortest form")
 
 TEST_CASE("address: what is no address is refused")
 {
-    for (const char* text :
-         {"", " ", "10.2.0", "10.2.0.256", "10.2.0.2 ", "10.2.0.2/32", "2001:db8:::1", "fe80::1%eth0", "localhost"}) {
+    for (const char* text : {"", " ", "10.2.0", "10.2.0.256", "10.2.0.2 ", "10.2.0.2/32", "2001:db8:::1",
+                             "fe80::1%eth0", "localhost"}) {
         INFO(text);
         CHECK_FALSE(Address::parse(text));
     }
@@ -118,17 +119,19 @@ TEST_CASE("prefix: contains agrees with arithmetic on random IPv4 addresses")
     INFO("seed " << seed);
     std::mt19937 random{seed};
     const auto dotted = [](std::uint32_t v) {
-        return std::to_string(v >> 24) + "." + std::to_string(v >> 16 & 255) + "." + std::to_string(v >> 8 & 255)
-               + "." + std::to_string(v & 255);
+        return std::to_string(v >> 24) + "." + std::to_string(v >> 16 & 255) + "." +
+               std::to_string(v >> 8 & 255) + "." + std::to_string(v & 255);
     };
     for (int i = 0; i < 2000; ++i) {
         const unsigned length = random() % 33;
         const std::uint32_t mask = length ? ~std::uint32_t{0} << (32 - length) : 0;
         const auto network = static_cast<std::uint32_t>(random()) & mask;
         // Differs from the network in one bit at most: near misses are what matters.
-        const std::uint32_t address = (network | (static_cast<std::uint32_t>(random()) & ~mask)) ^ (1u << random() % 32);
+        const std::uint32_t address =
+            (network | (static_cast<std::uint32_t>(random()) & ~mask)) ^ (1u << random() % 32);
         const std::string text = dotted(network) + "/" + std::to_string(length);
         INFO(text << " " << dotted(address));
-        CHECK(prefix(text.c_str()).contains(*Address::parse(dotted(address))) == ((address & mask) == network));
+        CHECK(prefix(text.c_str()).contains(*Address::parse(dotted(address))) ==
+              ((address & mask) == network));
     }
 }

@@ -34,22 +34,20 @@ Lines problems_of_a(const std::string& yaml, const std::function<void(const Node
 
 TEST_CASE("config: a good value is no problem")
 {
-    CHECK(problems("{name: web, port: 80, on: true, wait: 500ms, room: 2MB}",
-                   [](Map& map) {
-                       CHECK(map.required("name").string() == "web");
-                       CHECK(map.required("port").integer(1, 65535) == 80);
-                       CHECK(map.required("on").boolean());
-                       CHECK(map.required("wait").duration(1ms, 1h) == 500ms);
-                       CHECK(map.required("room").size(0, 1'000'000'000) == 2'000'000);
-                       map.done();
-                   })
-              .empty());
+    CHECK(problems("{name: web, port: 80, on: true, wait: 500ms, room: 2MB}", [](Map& map) {
+              CHECK(map.required("name").string() == "web");
+              CHECK(map.required("port").integer(1, 65535) == 80);
+              CHECK(map.required("on").boolean());
+              CHECK(map.required("wait").duration(1ms, 1h) == 500ms);
+              CHECK(map.required("room").size(0, 1'000'000'000) == 2'000'000);
+              map.done();
+          }).empty());
 }
 
 TEST_CASE("config: a problem says file, line and column from 1, the path and what was there")
 {
-    CHECK(problems_of_a("\n\na:   many", [](const Node& a) { a.integer(1, 9); })
-          == Lines{"f:3:6: a: must be a whole number from 1 to 9, not 'many'"});
+    CHECK(problems_of_a("\n\na:   many", [](const Node& a) { a.integer(1, 9); }) ==
+          Lines{"f:3:6: a: must be a whole number from 1 to 9, not 'many'"});
 }
 
 TEST_CASE("config: all problems are reported, in the order of the file")
@@ -132,7 +130,8 @@ TEST_CASE("config: times have units and bounds")
     CHECK(read("30s").first == 30s);
     CHECK(read("5m").first == 5min);
     CHECK(read("2h") == std::pair{std::chrono::milliseconds{2h}, std::size_t{0}});
-    for (const char* bad : {"9ms", "3h", "121m", "30", "s", "-1s", "1.5s", "1 s", "1d", "99999999999999999999s"}) {
+    for (const char* bad :
+         {"9ms", "3h", "121m", "30", "s", "-1s", "1.5s", "1 s", "1d", "99999999999999999999s"}) {
         INFO(bad);
         CHECK(read(bad).second == 1);
     }
@@ -142,7 +141,9 @@ TEST_CASE("config: sizes are powers of 1000")
 {
     const auto read = [](const std::string& text) {
         std::pair<std::uint64_t, std::size_t> result;
-        result.second = problems_of_a("a: " + text, [&](const Node& a) { result.first = a.size(1, 4'000'000'000); }).size();
+        result.second = problems_of_a("a: " + text, [&](const Node& a) {
+                            result.first = a.size(1, 4'000'000'000);
+                        }).size();
         return result;
     };
     CHECK(read("64kB").first == 64'000);
@@ -158,10 +159,12 @@ TEST_CASE("config: sizes are powers of 1000")
 TEST_CASE("config: one of the names, or the names and the nearest")
 {
     enum class Stop { keep, detach };
-    const std::vector<std::pair<std::string_view, Stop>> choices{{"keep", Stop::keep}, {"detach", Stop::detach}};
-    CHECK(problems_of_a("a: detach", [&](const Node& a) { CHECK(a.one_of(choices) == Stop::detach); }).empty());
-    CHECK(problems_of_a("a: detatch", [&](const Node& a) { a.one_of(choices); })
-          == Lines{"f:1:4: a: must be one of keep, detach, not 'detatch' (did you mean 'detach'?)"});
+    const std::vector<std::pair<std::string_view, Stop>> choices{{"keep", Stop::keep},
+                                                                 {"detach", Stop::detach}};
+    CHECK(
+        problems_of_a("a: detach", [&](const Node& a) { CHECK(a.one_of(choices) == Stop::detach); }).empty());
+    CHECK(problems_of_a("a: detatch", [&](const Node& a) { a.one_of(choices); }) ==
+          Lines{"f:1:4: a: must be one of keep, detach, not 'detatch' (did you mean 'detach'?)"});
 }
 
 TEST_CASE("config: a scalar counts as a list of one")
@@ -180,19 +183,17 @@ TEST_CASE("config: a scalar counts as a list of one")
 
 TEST_CASE("config: an item of a list is named by its number")
 {
-    CHECK(problems_of_a("a: [1, two]",
-                        [](const Node& a) {
-                            for (const auto& item : a.list()) item.integer(0, 9);
-                        })
-          == Lines{"f:1:8: a[1]: must be a whole number from 0 to 9, not 'two'"});
+    CHECK(problems_of_a("a: [1, two]", [](const Node& a) {
+              for (const auto& item : a.list()) item.integer(0, 9);
+          }) == Lines{"f:1:8: a[1]: must be a whole number from 0 to 9, not 'two'"});
 }
 
 TEST_CASE("config: addresses and prefixes are refused with the reason")
 {
-    CHECK(problems_of_a("a: 10.0.0.1/8", [](const Node& a) { a.prefix(); })
-          == Lines{"f:1:4: a: '10.0.0.1/8' has host bits set; the network is 10.0.0.0/8"});
-    CHECK(problems_of_a("a: web", [](const Node& a) { a.address(); })
-          == Lines{"f:1:4: a: 'web' is no IPv4 or IPv6 address"});
+    CHECK(problems_of_a("a: 10.0.0.1/8", [](const Node& a) { a.prefix(); }) ==
+          Lines{"f:1:4: a: '10.0.0.1/8' has host bits set; the network is 10.0.0.0/8"});
+    CHECK(problems_of_a("a: web", [](const Node& a) { a.address(); }) ==
+          Lines{"f:1:4: a: 'web' is no IPv4 or IPv6 address"});
 }
 
 TEST_CASE("config: what should be a map and is none is one problem")

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /// The packet literals and oracles themselves, against bytes that other tools made.
+#include "packet.hpp"
 #include "catch.hpp"
 #include "checksum.hpp"
-#include "packet.hpp"
 #include "reference_parser.hpp"
 
 using namespace evnf::test;
@@ -30,9 +30,10 @@ TEST_CASE("packet: an ICMP echo is byte for byte what RFC 792 describes")
 {
     const auto frame = packet(Eth{}, Ipv4{.src = "192.168.0.1", .dst = "192.168.0.199", .id = 0x1c46},
                               Icmp{.rest = 0x00010002}, Payload{"ab"});
-    CHECK(frame == bytes({0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2, 0x08, 0x00,                     //
-                          0x45, 0, 0, 30, 0x1c, 0x46, 0, 0, 64, 1, 0xdc, 0x80, 192, 168, 0, 1, 192, 168, 0, 199, //
-                          8, 0, 0x96, 0x9a, 0, 1, 0, 2, 'a', 'b'}));
+    CHECK(frame == bytes({0x02, 0, 0,    0,    0,    1,    0x02, 0, 0,   0,  0,    2,    0x08, 0x00, //
+                          0x45, 0, 0,    30,   0x1c, 0x46, 0,    0, 64,  1,  0xdc, 0x80, 192,  168,
+                          0,    1, 192,  168,  0,    199, //
+                          8,    0, 0x96, 0x9a, 0,    1,    0,    2, 'a', 'b'}));
     CHECK(checksums_ok(frame));
 }
 
@@ -90,8 +91,8 @@ TEST_CASE("packet: what is given is written, right or wrong")
 
 TEST_CASE("packet: the reference parser finds the L4 header behind extension headers")
 {
-    const auto parsed = reference_parse(
-        packet(Eth{}, Ipv6{}, HopByHop{}, Fragment{.more = true, .reserved = 0xff}, Udp{.sport = 5, .dport = 6}));
+    const auto parsed = reference_parse(packet(
+        Eth{}, Ipv6{}, HopByHop{}, Fragment{.more = true, .reserved = 0xff}, Udp{.sport = 5, .dport = 6}));
     CHECK(parsed.problem.empty());
     CHECK(parsed.l4_offset == 14 + 40 + 8 + 8);
     CHECK(parsed.first_fragment);
@@ -101,6 +102,6 @@ TEST_CASE("packet: the reference parser finds the L4 header behind extension hea
 
 TEST_CASE("packet: describe prints one line")
 {
-    CHECK(describe(packet(Eth{}, Vlan{.id = 7}, Ipv4{}, Tcp{.flags = SYN | ACK}))
-          == "vlan 7 10.1.0.2:1234 > 10.2.0.2:80 tcp SA ttl 64, 58 bytes");
+    CHECK(describe(packet(Eth{}, Vlan{.id = 7}, Ipv4{}, Tcp{.flags = SYN | ACK})) ==
+          "vlan 7 10.1.0.2:1234 > 10.2.0.2:80 tcp SA ttl 64, 58 bytes");
 }
