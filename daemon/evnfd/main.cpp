@@ -20,11 +20,13 @@ namespace options = boost::program_options;
 constexpr int kConfigurationError = 1;
 constexpr int kFailure = 2;
 
+constexpr const char* kUsage = "usage: evnfd [-c FILE] [--foreground]\n"
+                               "       evnfd --check[=load] -c FILE\n"
+                               "       evnfd --replay PCAP -c FILE --port NAME [--write OUT.pcap] [--json]\n\n";
+
 options::options_description describe_options()
 {
-    options::options_description description{"usage: evnfd [-c FILE] [--foreground]\n"
-                                             "       evnfd --check[=load] -c FILE\n"
-                                             "       evnfd --replay PCAP -c FILE --port NAME [--write OUT.pcap] [--json]\n"};
+    options::options_description description{100};
     description.add_options()
         ("config,c", options::value<std::string>()->default_value("/etc/evnf/evnf.yaml"), "configuration file")
         ("foreground", "log with time stamps, for a terminal, instead of for journald")
@@ -99,7 +101,7 @@ int main(int argc, char** argv)
     try {
         const auto given = parse(argc, argv, description);
         if (given.count("help"))
-            std::cout << description;
+            std::cout << kUsage << description;
         else if (given.count("version"))
             std::cout << "evnfd " << EVNF_VERSION << '\n';
         else if (given.count("check"))
@@ -110,7 +112,7 @@ int main(int argc, char** argv)
             serve(given);
         return 0;
     } catch (const options::error& error) {
-        std::cerr << "evnfd: " << error.what() << "\n" << description;
+        std::cerr << "evnfd: " << error.what() << '\n' << kUsage << description;
         return kFailure;
     } catch (const evnf::ConfigError& error) {
         std::cerr << error.what() << '\n';
