@@ -23,9 +23,15 @@ int keep_message(libbpf_print_level level, const char* format, va_list arguments
 {
     constexpr std::size_t kKept = 4096;
     if (level != LIBBPF_WARN) return 0;
-    std::array<char, 16384> line;
-    const int length = vsnprintf(line.data(), line.size(), format, arguments);
-    libbpf_messages.append(line.data(), std::min(static_cast<std::size_t>(std::max(length, 0)), line.size() - 1));
+    va_list measured;
+    va_copy(measured, arguments);
+    const int length = vsnprintf(nullptr, 0, format, measured);
+    va_end(measured);
+    if (length <= 0) return 0;
+    std::string text(static_cast<std::size_t>(length) + 1, '\0');
+    vsnprintf(text.data(), text.size(), format, arguments);
+    text.pop_back();
+    libbpf_messages += text;
     if (libbpf_messages.size() > kKept) libbpf_messages.erase(0, libbpf_messages.size() - kKept);
     return 0;
 }

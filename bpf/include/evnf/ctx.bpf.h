@@ -44,10 +44,14 @@ static __always_inline void *evnf_header(const evnf_ctx *ctx, __u32 offset, __u3
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
+	__u64 bounded = offset;
 
-	if (offset > EVNF_MAX_OFFSET || data + offset + size > end)
+	if (offset > EVNF_MAX_OFFSET)
 		return NULL;
-	return data + offset;
+	/* Changes nothing; the verifier of 6.1 forgets the test where the offset was spilled to the stack. */
+	asm volatile("%0 &= %1" : "+r"(bounded) : "i"(2 * EVNF_MAX_OFFSET - 1));
+	data += bounded;
+	return data + size > end ? NULL : data;
 }
 
 /* Copies frame bytes of a length known only at run time; 0 or a negative errno. */

@@ -129,10 +129,14 @@ static __always_inline int evnf_parse_ipv4(evnf_ctx *ctx, struct evnf_packet *pk
 	return EVNF_NEXT;
 }
 
-static __always_inline bool evnf_is_extension(__u8 protocol)
+/* Behind a later fragment's header stands payload, whatever its next-header says. */
+static __always_inline bool evnf_at_extension(const struct evnf_packet *pkt)
 {
-	return protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING ||
-	       protocol == IPPROTO_FRAGMENT || protocol == IPPROTO_DSTOPTS || protocol == IPPROTO_AH;
+	__u8 protocol = pkt->protocol;
+
+	return pkt->fragment != EVNF_FRAGMENT_LATER &&
+	       (protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING ||
+		protocol == IPPROTO_FRAGMENT || protocol == IPPROTO_DSTOPTS || protocol == IPPROTO_AH);
 }
 
 /* One extension header: its length in bytes, or 0 with `decision` set. */
@@ -195,15 +199,14 @@ static __always_inline int evnf_parse_ipv6(evnf_ctx *ctx, struct evnf_packet *pk
 	pkt->ip_options = 0;
 	pkt->fragment = EVNF_FRAGMENT_NONE;
 	pkt->l3_length = length;
-	/* Behind a later fragment's header stands payload, whatever its next-header says. */
-	for (int i = 0; evnf_is_extension(pkt->protocol) && pkt->fragment != EVNF_FRAGMENT_LATER; i++) {
-		if (i == EVNF_MAX_EXTENSION_HEADERS)
-			return evnf_drop(EVNF_REASON_TOO_MANY_HEADERS);
+	for (int i = 0; i < EVNF_MAX_EXTENSION_HEADERS; i++) {
+		if (!evnf_at_extension(pkt))
+			break;
 		offset += evnf_parse_extension(ctx, pkt, offset, &decision);
 		if (decision != EVNF_NEXT)
 			return decision;
 	}
-	if (offset > EVNF_MAX_OFFSET)
+	if (evnf_at_extension(pkt) || offset > EVNF_MAX_OFFSET)
 		return evnf_drop(EVNF_REASON_TOO_MANY_HEADERS);
 	if (offset > pkt->l3_offset + length)
 		return evnf_drop(EVNF_REASON_MALFORMED_IPV6);
