@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "netlink.hpp"
 
+#include <linux/fib_rules.h>
+#include <linux/neighbour.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
@@ -20,6 +22,13 @@ void set_option(int fd, int level, int option, int value, const char* name)
 {
     if (setsockopt(fd, level, option, &value, sizeof value))
         throw_errno(errno, fmt::format("cannot set {} of a netlink socket", name));
+}
+
+/// Length of the request's fixed part: the kernel logs a complaint about each byte too many.
+std::size_t request_size(std::uint16_t type)
+{
+    static_assert(sizeof(ndmsg) == sizeof(rtmsg) && sizeof(fib_rule_hdr) == sizeof(rtmsg));
+    return type == RTM_GETLINK ? sizeof(ifinfomsg) : sizeof(rtmsg);
 }
 
 } // namespace
@@ -62,7 +71,7 @@ bool Netlink::dump_once(std::uint16_t type, const Visit& visit)
     header->nlmsg_type = type;
     header->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
     header->nlmsg_seq = ++sequence_;
-    mnl_nlmsg_put_extra_header(header, sizeof(ifinfomsg)); // the longest; all begin with the family
+    mnl_nlmsg_put_extra_header(header, request_size(type)); // no family: all of them
     send(header, header->nlmsg_len);
 
     bool done = false, consistent = true;
