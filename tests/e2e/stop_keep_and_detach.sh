@@ -20,7 +20,7 @@ assert_load_clean "requests over a stop with keep"
 config "$LAB_DIR/detach.yaml" "on_stop: detach" <"$LAB_SOURCE/chain.yaml"
 start_evnfd "$LAB_DIR/detach.yaml"
 client curl -sf --max-time 2 "http://$VIP/" >/dev/null || fail "no answer after the take-over"
-assert_clean
+assert_no_packet_lost
 stop_evnfd
 for port in eth0 eth1 eth2; do assert_eq false "$(attached $port)" "XDP on $port after a stop with detach"; done
 assert_eq "" "$(find "$PIN_DIR" -type f 2>/dev/null)" "pins after a stop with detach"
