@@ -1,4 +1,5 @@
-# bpf_object(NAME SOURCE [INCLUDE DIR...]): compiles SOURCE for the kernel and makes its skeleton.
+# bpf_object(NAME SOURCE [TC] [INCLUDE DIR...]): compiles SOURCE for the kernel and makes its skeleton.
+# bpf_stage(NAME SOURCE [INCLUDE DIR...]): compiles SOURCE for both hooks, as NAME_bpf and NAME_tc_bpf.
 #
 # Gives the target NAME_skel to link; `#include "NAME.skel.h"` then has struct and class NAME.
 # Headers are tracked by the compiler's own dependency file.
@@ -12,20 +13,22 @@ set(EVNF_BPF_FLAGS -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-unused
     -idirafter /usr/include/${CMAKE_LIBRARY_ARCHITECTURE})
 
 function(bpf_object name source)
-  cmake_parse_arguments(PARSE_ARGV 2 arg "" "" "INCLUDE")
+  cmake_parse_arguments(PARSE_ARGV 2 arg "TC" "" "INCLUDE")
   get_filename_component(source ${source} ABSOLUTE)
   set(object ${CMAKE_CURRENT_BINARY_DIR}/${name}.bpf.o)
   set(skeleton ${CMAKE_CURRENT_BINARY_DIR}/${name}.skel.h)
   set(includes -I${EVNF_BPF_INCLUDE})
+  set(hook $<$<BOOL:${arg_TC}>:-DEVNF_BUILD_TC>)
   foreach(directory IN LISTS arg_INCLUDE)
     list(APPEND includes -I${directory})
   endforeach()
 
   add_custom_command(
     OUTPUT ${object}
-    COMMAND ${EVNF_CLANG} ${EVNF_BPF_FLAGS} ${includes} -MD -MF ${object}.d -MT ${object} -c ${source} -o ${object}
+    COMMAND ${EVNF_CLANG} ${EVNF_BPF_FLAGS} ${hook} ${includes} -MD -MF ${object}.d -MT ${object} -c ${source} -o ${object}
     DEPENDS ${source}
     DEPFILE ${object}.d
+    COMMAND_EXPAND_LISTS
     COMMENT "Compiling ${name} for the kernel"
     VERBATIM)
   add_custom_command(
@@ -40,4 +43,9 @@ function(bpf_object name source)
   add_dependencies(${name}_skel ${name}_skel_files)
   target_include_directories(${name}_skel SYSTEM INTERFACE ${CMAKE_CURRENT_BINARY_DIR})
   target_link_libraries(${name}_skel INTERFACE PkgConfig::libbpf)
+endfunction()
+
+function(bpf_stage name source)
+  bpf_object(${name}_bpf ${source} ${ARGN})
+  bpf_object(${name}_tc_bpf ${source} TC ${ARGN})
 endfunction()

@@ -3,16 +3,11 @@
  * Entry: the program that is attached to a port. Counts, parses once for all
  * stages, lets link control pass by the chain, and enters the chain.
  */
+#include "evnf/handover.bpf.h"
 #include "evnf/parser.bpf.h"
+#include "evnf/port.bpf.h"
 
 EVNF_LICENSE;
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, EVNF_MAX_PORTS);
-	__type(key, __u32);
-	__type(value, struct evnf_port_config);
-} evnf_port_configs SEC(".maps");
 
 static __always_inline void begin(evnf_ctx *ctx, struct evnf_packet *pkt)
 {
@@ -23,6 +18,9 @@ static __always_inline void begin(evnf_ctx *ctx, struct evnf_packet *pkt)
 	pkt->frame_length = evnf_frame_length(ctx);
 	pkt->now = bpf_jiffies64();
 	pkt->visited = 0;
+	pkt->resumed = 0;
+	pkt->readdressed = 0;
+	pkt->ordinal = evnf_config.ordinal;
 	pkt->self_test = !evnf_config.dry_run && evnf_is_test_run(ctx);
 	if (counters && !pkt->self_test) {
 		counters->packets++;
@@ -54,7 +52,7 @@ static __always_inline int pass_by(evnf_ctx *ctx, struct evnf_packet *pkt, enum 
 {
 	if (!evnf_config.wire)
 		return evnf_finish(ctx, pkt, evnf_kernel(reason));
-	bpf_tail_call(ctx, &evnf_chain, evnf_config.last_slot);
+	bpf_tail_call(ctx, &EVNF_CHAIN, evnf_config.last_slot);
 	return evnf_missed(ctx, pkt);
 }
 
@@ -65,6 +63,9 @@ SEC(EVNF_SECTION) int evnf_entry(evnf_ctx *ctx)
 
 	if (!pkt)
 		return EVNF_HOOK_DROP;
+	/* While a port goes from XDP to tc or back, both of its programs are there. */
+	if (evnf_was_handed_over(ctx))
+		return evnf_take_over(ctx);
 	begin(ctx, pkt);
 	if (pkt->self_test)
 		return evnf_finish(ctx, pkt, EVNF_NEXT);

@@ -5,6 +5,7 @@
  * wire it moves the frame untouched to the other end of the wire.
  */
 #include "evnf/nexthop.bpf.h"
+#include "evnf/rewrite.bpf.h"
 
 EVNF_LICENSE;
 
@@ -14,13 +15,6 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } evnf_egress SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, EVNF_MAX_PORTS);
-	__type(key, __u32);
-	__type(value, struct evnf_port_config);
-} evnf_port_configs SEC(".maps");
 
 /* Addresses that no router forwards from or to (RFC 1812, section 5.3.7; RFC 4291, section 2). */
 static __always_inline bool is_unicast(const union evnf_address *address, __u8 ip_version)
@@ -49,56 +43,50 @@ static __always_inline enum evnf_reason needs_kernel(const struct evnf_packet *p
 	return EVNF_REASON_NONE;
 }
 
-/* TTL down by one; the IPv4 header checksum follows (RFC 1141). */
-static __always_inline bool decrement_ttl(evnf_ctx *ctx, const struct evnf_packet *pkt)
-{
-	if (pkt->ip_version == 4) {
-		struct iphdr *ip = evnf_header(ctx, pkt->l3_offset, sizeof(*ip));
-		__u32 sum;
-
-		if (!ip)
-			return false;
-		sum = (__u32)ip->check + bpf_htons(0x0100);
-		ip->check = sum + (sum >= 0xffff);
-		ip->ttl--;
-	} else {
-		struct ipv6hdr *ip = evnf_header(ctx, pkt->l3_offset, sizeof(*ip));
-
-		if (!ip)
-			return false;
-		ip->hop_limit--;
-	}
-	return true;
-}
-
 static __always_inline int send(evnf_ctx *ctx, struct evnf_packet *pkt, __u32 egress)
 {
+	const struct evnf_port_config *port = EVNF_TC ? evnf_port_config(egress) : NULL;
+
+	if (EVNF_TC && !port)
+		return evnf_finish(ctx, pkt, evnf_drop(EVNF_REASON_INTERNAL));
 	evnf_record(pkt, EVNF_FORWARD);
-	return egress == pkt->port ? EVNF_HOOK_REPLY : evnf_redirect(&evnf_egress, egress);
+	if (egress == pkt->port)
+		return evnf_reply(ctx, pkt);
+	return evnf_redirect(ctx, &evnf_egress, egress, port ? port->ifindex : 0);
+}
+
+/* All is known but the next hop's MAC address. */
+static __always_inline int send_unresolved(evnf_ctx *ctx, struct evnf_packet *pkt, __u32 egress)
+{
+	if (EVNF_TC && !evnf_decrement_ttl(ctx, pkt->l3_offset, pkt->ip_version))
+		return evnf_finish(ctx, pkt, evnf_drop(EVNF_REASON_TRUNCATED));
+	evnf_record(pkt, evnf_kernel(EVNF_REASON_NO_NEIGHBOUR));
+	return evnf_redirect_unresolved(ctx, egress);
 }
 
 static __always_inline int route(evnf_ctx *ctx, struct evnf_packet *pkt)
 {
 	struct evnf_nexthop *hop = evnf_nexthop_entry(pkt);
 	enum evnf_reason reason = needs_kernel(pkt);
-	struct evnf_routing *routing;
+	const struct evnf_routing *routing = evnf_current_routing();
 	struct ethhdr *eth;
-	__u32 zero = 0;
+	__u32 egress;
 	int decision;
 
 	if (reason)
 		return evnf_finish(ctx, pkt, evnf_kernel(reason));
-	routing = bpf_map_lookup_elem(&evnf_routing, &zero);
 	if (!hop || !routing)
 		return evnf_finish(ctx, pkt, evnf_kernel(EVNF_REASON_INTERNAL));
 	if (!evnf_nexthop_valid(hop, pkt, routing)) {
-		decision = evnf_nexthop_resolve(ctx, pkt, routing, hop);
+		decision = evnf_nexthop_resolve(ctx, pkt, routing, hop, &egress);
+		if (decision == evnf_kernel(EVNF_REASON_NO_NEIGHBOUR))
+			return send_unresolved(ctx, pkt, egress);
 		if (decision != EVNF_NEXT)
 			return evnf_finish(ctx, pkt, decision);
 	}
-	if (pkt->l3_length > hop->mtu)
+	if (evnf_segment_length(ctx, pkt) > hop->mtu)
 		return evnf_finish(ctx, pkt, evnf_kernel(EVNF_REASON_FRAGMENTATION_NEEDED));
-	if (!decrement_ttl(ctx, pkt))
+	if (!evnf_decrement_ttl(ctx, pkt->l3_offset, pkt->ip_version))
 		return evnf_finish(ctx, pkt, evnf_drop(EVNF_REASON_TRUNCATED));
 	eth = evnf_header(ctx, 0, sizeof(*eth));
 	if (!eth)
@@ -106,6 +94,29 @@ static __always_inline int route(evnf_ctx *ctx, struct evnf_packet *pkt)
 	__builtin_memcpy(eth->h_dest, hop->dmac, ETH_ALEN);
 	__builtin_memcpy(eth->h_source, hop->smac, ETH_ALEN);
 	return send(ctx, pkt, hop->egress);
+}
+
+/*
+ * The kernel has routed the packet and taken from its TTL. Only where a stage
+ * has given it another destination since must it be routed again.
+ */
+static __always_inline int route_resumed(evnf_ctx *ctx, struct evnf_packet *pkt)
+{
+	const struct evnf_routing *routing = evnf_current_routing();
+	struct bpf_fib_lookup fib = {};
+	long result;
+
+	if (!pkt->readdressed) {
+		bool at_vip_device = !routing || evnf_is_at(ctx, routing->vip_device);
+
+		evnf_record(pkt, at_vip_device ? evnf_drop(EVNF_REASON_VIP_NOT_SERVED) : EVNF_FORWARD);
+		return at_vip_device ? EVNF_HOOK_DROP : EVNF_HOOK_PASS;
+	}
+	result = evnf_fib_lookup(ctx, pkt, &fib);
+	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return evnf_finish(ctx, pkt, evnf_drop(result < 0 ? EVNF_REASON_NOT_FORWARDED : evnf_fib_reason(result)));
+	evnf_record(pkt, EVNF_FORWARD);
+	return evnf_redirect_unresolved(ctx, fib.ifindex);
 }
 
 static __always_inline int wire(evnf_ctx *ctx, struct evnf_packet *pkt)
@@ -129,5 +140,7 @@ SEC(EVNF_SECTION) int evnf_forwarder(evnf_ctx *ctx)
 		return EVNF_HOOK_DROP;
 	if (evnf_config.dry_run)
 		return evnf_finish(ctx, pkt, EVNF_FORWARD);
+	if (EVNF_TC && pkt->resumed)
+		return route_resumed(ctx, pkt);
 	return evnf_config.wire ? wire(ctx, pkt) : route(ctx, pkt);
 }

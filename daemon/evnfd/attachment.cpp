@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/if_link.h>
+#include <net/if.h>
 
 #include <algorithm>
 #include <cstring>
@@ -38,9 +39,21 @@ fs::path link_pin(const std::string& port)
 }
 
 /// Entry programs are pinned beside their links: what a rollback after a restart goes back to.
-fs::path program_pin(const std::string& port)
+fs::path entry_pin(const std::string& port)
 {
     return fs::path{"entries"} / without_dots(port);
+}
+
+const fs::path kHandoverPin = fs::path{"programs"} / "handover";
+const fs::path kResumePin = fs::path{"programs"} / "resume";
+
+/// The ports that have a pin in that directory.
+std::vector<std::string> ports_in(const fs::path& directory)
+{
+    std::vector<std::string> ports;
+    if (!fs::exists(directory)) return ports;
+    for (const auto& entry : fs::directory_iterator{directory}) ports.push_back(with_dots(entry.path().filename().string()));
+    return ports;
 }
 
 bpf_xdp_query_opts query(std::uint32_t ifindex)
@@ -64,37 +77,85 @@ std::string describe_program(std::uint32_t id)
 [[noreturn]] void throw_attach_error(const AttachmentPlan& plan, Hook hook, int error)
 {
     if (error == EBUSY || error == EEXIST) {
-        const auto found = query(plan.ifindex);
+        const auto found = query(plan.device.ifindex);
         throw std::runtime_error{fmt::format(
-            "port {}: another XDP {} is attached: eVNF does not detach it; do so yourself with: ip link set dev {} xdp off",
-            plan.port, describe_program(found.prog_id), plan.port)};
+            "port {0}: another XDP {1} is attached: eVNF does not detach it; do so yourself with: ip link set dev {0} xdp off",
+            plan.device.name, describe_program(found.prog_id))};
     }
-    throw_errno(error, fmt::format("port {}: cannot attach in {} mode", plan.port, hook_name(hook)));
+    throw_errno(error, fmt::format("port {}: cannot attach in {} mode", plan.device.name, hook_name(hook)));
 }
 
-Fd create_link(const AttachmentPlan& plan, Hook hook, int& error)
+Fd create_link(unsigned ifindex, int program, Hook hook, int& error)
 {
     LIBBPF_OPTS(bpf_link_create_opts, options, .flags = hook == Hook::generic ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE);
-    const int fd = bpf_link_create(plan.program, static_cast<int>(plan.ifindex), BPF_XDP, &options);
+    const int fd = bpf_link_create(program, static_cast<int>(ifindex), BPF_XDP, &options);
     error = fd < 0 ? -fd : 0;
     return Fd{fd < 0 ? -1 : fd};
 }
 
 } // namespace
 
+Undo::~Undo()
+{
+    for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) {
+        try {
+            (*step)();
+        } catch (const std::exception& error) {
+            log_.error("cannot go back to what was attached: {}", error.what());
+        }
+    }
+}
+
 const char* hook_name(Hook hook)
 {
-    return hook == Hook::generic ? "generic" : "native";
+    switch (hook) {
+    case Hook::generic: return "generic";
+    case Hook::tc: return "tc";
+    default: return "native";
+    }
 }
 
 Attachments::Attachments(const PinDirectory& pins, spdlog::logger& log) : pins_{pins}, log_{log}
 {
-    const auto directory = pins_.path() / "links";
-    if (!fs::exists(directory)) return;
-    std::vector<std::string> ports;
-    for (const auto& entry : fs::directory_iterator{directory}) ports.push_back(with_dots(entry.path().filename().string()));
-    for (const auto& port : ports)
+    adopt_ports();
+    adopt_devices();
+}
+
+void Attachments::adopt_ports()
+{
+    for (const auto& port : ports_in(pins_.path() / "links"))
         if (auto link = adopt(port)) links_.emplace(port, std::move(*link));
+    for (const auto& port : ports_in(pins_.path() / "entries")) {
+        const unsigned ifindex = if_nametoindex(port.c_str());
+        if (links_.contains(port)) continue;
+        const Device device{port, ifindex};
+        if (ifindex && has_filter(device, TcPoint::ingress)) {
+            tc_ports_[port] = ifindex;
+            Fd program = pins_.open(entry_pin(port));
+            const int adopted = program.get();
+            filters_[{ifindex, TcPoint::ingress}] = {device, adopted, std::move(program)};
+        } else {
+            pins_.unpin(entry_pin(port));
+        }
+    }
+}
+
+/// The filters that go with the chains of an earlier daemon: whoever has replaced them must know what they were.
+void Attachments::adopt_devices()
+{
+    for (const auto& [point, pin] : {std::pair{TcPoint::ingress, kHandoverPin}, {TcPoint::egress, kResumePin}}) {
+        if (!fs::exists(pins_.path() / pin)) continue;
+        struct if_nameindex* const all = if_nameindex();
+        if (!all) throw_errno(errno, "cannot list the interfaces");
+        for (const auto* entry = all; entry->if_index; ++entry) {
+            const Device device{entry->if_name, entry->if_index};
+            if (filters_.contains({device.ifindex, point}) || !has_filter(device, point)) continue;
+            Fd program = pins_.open(pin);
+            const int adopted = program.get();
+            filters_[{device.ifindex, point}] = {device, adopted, std::move(program)};
+        }
+        if_freenameindex(all);
+    }
 }
 
 /// A pinned link whose interface is still there.
@@ -110,7 +171,7 @@ std::optional<Attachments::Link> Attachments::adopt(const std::string& port) con
     }
     const auto attached = query(info.xdp.ifindex);
     const Hook hook = attached.attach_mode == XDP_ATTACHED_SKB ? Hook::generic : Hook::native;
-    Fd program = pins_.open(program_pin(port));
+    Fd program = pins_.open(entry_pin(port));
     const int adopted = program.get();
     return Link{std::move(fd), info.xdp.ifindex, hook, adopted, std::move(program)};
 }
@@ -118,100 +179,192 @@ std::optional<Attachments::Link> Attachments::adopt(const std::string& port) con
 Attachments::Link Attachments::create(const AttachmentPlan& plan) const
 {
     const Hook hook = plan.hook == Hook::generic ? Hook::generic : Hook::native;
+    const unsigned ifindex = plan.device.ifindex;
     int error = 0;
-    Link link{create_link(plan, hook, error), plan.ifindex, hook, plan.program, Fd{}};
+    Link link{create_link(ifindex, plan.entries.xdp, hook, error), ifindex, hook, plan.entries.xdp, Fd{}};
     const bool fall_back = error != 0 && error != EBUSY && error != EEXIST && plan.hook == Hook::automatic;
     if (fall_back) {
-        log_.warn("port {}: the driver refuses native XDP ({}): attached in generic mode, which is slower", plan.port,
+        log_.warn("port {}: the driver refuses native XDP ({}): attached in generic mode, which is slower", plan.device.name,
                   std::strerror(error));
         link.hook = Hook::generic;
-        link.fd = create_link(plan, Hook::generic, error);
+        link.fd = create_link(ifindex, plan.entries.xdp, Hook::generic, error);
     }
     if (error) throw_attach_error(plan, link.hook, error);
-    pins_.pin(link.fd.get(), link_pin(plan.port));
+    pins_.pin(link.fd.get(), link_pin(plan.device.name));
     return link;
 }
 
-/// The kernel cannot change the mode of a link, and between two links packets would pass unseen.
-void Attachments::check_hook(const Link& link, const AttachmentPlan& plan) const
+void Attachments::swap(const std::vector<AttachmentPlan>& plans, const TcPrograms& programs)
 {
-    if (plan.hook == Hook::automatic || plan.hook == link.hook) return;
-    throw std::runtime_error{fmt::format(
-        "port {}: is attached in {} mode and cannot go to {} without a gap: evnfctl detach, then start evnfd again",
-        plan.port, hook_name(link.hook), hook_name(plan.hook))};
+    Undo undo{log_};
+    for (const auto& plan : plans) attach(plan, programs, undo);
+    for (const auto& plan : plans)
+        pins_.pin(plan.hook == Hook::tc ? plan.entries.tc : plan.entries.xdp, entry_pin(plan.device.name));
+    pins_.pin(programs.handover, kHandoverPin);
+    pins_.pin(programs.resume, kResumePin);
+    undo.keep();
 }
 
-void Attachments::swap(const std::vector<AttachmentPlan>& plans)
+/// The order lets every packet meet one chain, and only one: tc programs let pass by what an XDP chain has handed over.
+/// A port goes from one XDP mode to another by way of tc, since the kernel takes no two modes at a time.
+void Attachments::attach(const AttachmentPlan& plan, const TcPrograms& programs, Undo& undo)
 {
-    std::map<std::string, int> before;
-    std::vector<AttachmentPlan> done;
-    try {
-        for (const auto& plan : plans) {
-            auto found = links_.find(plan.port);
-            if (found != links_.end() && found->second.ifindex != plan.ifindex) {
-                // The interface went and another came under its name: the old link is dead.
-                pins_.unpin(link_pin(plan.port));
-                links_.erase(found);
-                found = links_.end();
-            }
-            if (found == links_.end()) {
-                links_.emplace(plan.port, create(plan));
-            } else {
-                check_hook(found->second, plan);
-                before[plan.port] = found->second.program;
-                if (const int error = bpf_link_update(found->second.fd.get(), plan.program, nullptr))
-                    throw_errno(-error, fmt::format("port {}: cannot point its link at the new program", plan.port));
-                found->second.program = plan.program;
-            }
-            done.push_back(plan);
-        }
-        for (const auto& plan : plans) pins_.pin(plan.program, program_pin(plan.port));
-    } catch (...) {
-        roll_back(done, before);
-        throw;
+    const auto& port = plan.device.name;
+    if (const auto link = links_.find(port); link != links_.end() && link->second.ifindex != plan.device.ifindex) {
+        // The interface went and another came under its name: the old link is dead.
+        pins_.unpin(link_pin(port));
+        links_.erase(link);
     }
-}
-
-void Attachments::roll_back(const std::vector<AttachmentPlan>& done, const std::map<std::string, int>& before)
-{
-    for (const auto& plan : done) {
-        auto& link = links_.at(plan.port);
-        const auto old = before.find(plan.port);
-        if (old == before.end()) {
-            pins_.unpin(link_pin(plan.port));
-            links_.erase(plan.port);
-            continue;
-        }
-        const int error = bpf_link_update(link.fd.get(), old->second, nullptr);
-        if (error) log_.error("port {}: cannot go back to the old program: {}", plan.port, std::strerror(-error));
-        link.program = old->second;
+    if (plan.hook == Hook::tc || needs_bridge({port, plan.hook, {}})) {
+        set(plan.device, TcPoint::ingress, plan.entries.tc, undo);
+        if (links_.contains(port)) remove_link(port, undo);
     }
+    const auto tc_ports = tc_ports_;
+    undo.add([this, tc_ports] { tc_ports_ = tc_ports; });
+    if (plan.hook == Hook::tc) {
+        tc_ports_[port] = plan.device.ifindex;
+        return;
+    }
+    set_link(plan, undo);
+    set(plan.device, TcPoint::ingress, programs.handover, undo);
+    tc_ports_.erase(port);
 }
 
-void Attachments::keep_only(const std::vector<std::string>& ports)
+void Attachments::set_link(const AttachmentPlan& plan, Undo& undo)
 {
+    const auto& port = plan.device.name;
+    const auto found = links_.find(port);
+    if (found == links_.end()) {
+        links_.emplace(port, create(plan));
+        undo.add([this, port] {
+            pins_.unpin(link_pin(port));
+            links_.erase(port);
+        });
+        return;
+    }
+    Link& link = found->second;
+    const int before = link.program;
+    const auto point_at = [port](Link& changed, int program) {
+        if (const int error = bpf_link_update(changed.fd.get(), program, nullptr))
+            throw_errno(-error, fmt::format("port {}: cannot point its link at another program", port));
+        changed.program = program;
+    };
+    point_at(link, plan.entries.xdp);
+    undo.add([this, port, before, point_at] { point_at(links_.at(port), before); });
+}
+
+void Attachments::remove_link(const std::string& port, Undo& undo)
+{
+    auto node = std::make_shared<Link>(std::move(links_.at(port)));
+    links_.erase(port);
+    pins_.unpin(link_pin(port));
+    if (const int error = bpf_link_detach(node->fd.get())) throw_errno(-error, fmt::format("port {}: cannot detach XDP", port));
+    undo.add([this, port, node] {
+        int error = 0;
+        node->fd = create_link(node->ifindex, node->program, node->hook, error);
+        if (error) throw_errno(error, fmt::format("port {}: cannot attach in {} mode again", port, hook_name(node->hook)));
+        pins_.pin(node->fd.get(), link_pin(port));
+        links_.emplace(port, std::move(*node));
+    });
+}
+
+void Attachments::set(const Device& device, TcPoint point, int program, Undo& undo)
+{
+    const Place place{device.ifindex, point};
+    const auto found = filters_.find(place);
+    const int before = found == filters_.end() ? -1 : found->second.program;
+    set_filter(device, point, program);
+    if (found == filters_.end())
+        filters_[place] = {device, program, Fd{}};
+    else
+        found->second.program = program;
+    undo.add([this, place, device, point, before] {
+        if (before < 0) return remove(place);
+        set_filter(device, point, before);
+        filters_.at(place).program = before;
+    });
+}
+
+void Attachments::cover(const Device& device, int resume)
+{
+    Undo undo{log_};
+    set(device, TcPoint::egress, resume, undo);
+    undo.keep();
+}
+
+void Attachments::remove(const Place& place)
+{
+    const auto found = filters_.find(place);
+    if (found == filters_.end()) return;
+    remove_filter(found->second.device, place.second);
+    filters_.erase(found);
+}
+
+void Attachments::forget(unsigned ifindex)
+{
+    std::erase_if(filters_, [&](const auto& filter) { return filter.first.first == ifindex; });
+    std::erase_if(tc_ports_, [&](const auto& port) { return port.second == ifindex; });
     for (auto link = links_.begin(); link != links_.end();) {
-        if (std::find(ports.begin(), ports.end(), link->first) != ports.end()) {
+        if (link->second.ifindex != ifindex) {
             ++link;
             continue;
         }
         pins_.unpin(link_pin(link->first));
-        pins_.unpin(program_pin(link->first));
-        log_.info("port {}: detached", link->first);
         link = links_.erase(link);
     }
+}
+
+void Attachments::uncover()
+{
+    std::vector<Place> places;
+    for (const auto& [place, filter] : filters_)
+        if (place.second == TcPoint::egress) places.push_back(place);
+    for (const auto& place : places) remove(place);
+}
+
+void Attachments::detach(const std::string& port)
+{
+    const auto link = links_.find(port);
+    const auto tc_port = tc_ports_.find(port);
+    const unsigned ifindex = link != links_.end() ? link->second.ifindex : tc_port->second;
+    if (link != links_.end()) {
+        pins_.unpin(link_pin(port));
+        bpf_link_detach(link->second.fd.get());
+        links_.erase(link);
+    }
+    remove({ifindex, TcPoint::ingress});
+    tc_ports_.erase(port);
+    pins_.unpin(entry_pin(port));
+    log_.info("port {}: detached", port);
+}
+
+void Attachments::keep_only(const std::vector<std::string>& ports)
+{
+    std::vector<std::string> gone;
+    for (const auto& [port, link] : links_) gone.push_back(port);
+    for (const auto& [port, ifindex] : tc_ports_) gone.push_back(port);
+    for (const auto& port : gone)
+        if (std::find(ports.begin(), ports.end(), port) == ports.end()) detach(port);
 }
 
 void Attachments::detach_all()
 {
     keep_only({});
+    uncover();
 }
 
 std::optional<Hook> Attachments::hook(const std::string& port) const
 {
-    const auto found = links_.find(port);
-    if (found == links_.end()) return std::nullopt;
-    return found->second.hook;
+    if (const auto link = links_.find(port); link != links_.end()) return link->second.hook;
+    if (tc_ports_.contains(port)) return Hook::tc;
+    return std::nullopt;
+}
+
+bool Attachments::needs_bridge(const PortSettings& port) const
+{
+    const auto link = links_.find(port.name);
+    const bool explicit_mode = port.hook == Hook::native || port.hook == Hook::generic;
+    return link != links_.end() && explicit_mode && link->second.hook != port.hook;
 }
 
 } // namespace evnf

@@ -17,12 +17,6 @@ namespace {
 
 constexpr std::chrono::seconds kNeighbourPeriod{5};
 
-/// The PROG_ARRAY is emptied when nobody in user space refers to it: its pin keeps the chain alive without us.
-std::filesystem::path chain_pin(std::uint32_t generation)
-{
-    return std::filesystem::path{"chains"} / std::to_string(generation);
-}
-
 bool is_off(const char* sysctl)
 {
     std::ifstream file{sysctl};
@@ -46,10 +40,10 @@ Daemon::Daemon(asio::io_context& io, std::string config_file, const Settings& se
       log_{std::move(log)},
       pins_{settings.pin_dir},
       routing_{io.get_executor(), *log_,
-               {[this] { on_routing_change(); }, [this](const std::string& name, const Link* link) { on_link(name, link); }}},
-      redirect_errors_{*log_},
+               {[this] { deployment_.on_routing_change(); },
+                [this](const std::string& name, const Link* link) { deployment_.on_link(name, link); }}},
       dataplane_{{io.get_executor(), &clock_, log_, plugin_directory(), false}, &pins_, false},
-      attachments_{pins_, *log_},
+      deployment_{io, pins_, routing_, dataplane_, *log_},
       signals_{io, SIGHUP, SIGTERM, SIGINT},
       neighbour_timer_{io}
 {
@@ -66,7 +60,7 @@ Daemon::~Daemon() = default;
 void Daemon::run()
 {
     io_.run();
-    if (dataplane_.settings().on_stop == OnStop::detach) detach();
+    if (dataplane_.settings().on_stop == OnStop::detach) deployment_.detach();
     log_->info("stopped");
 }
 
@@ -76,22 +70,18 @@ void Daemon::apply()
     const auto started = std::chrono::steady_clock::now();
     auto candidate = dataplane_.stage_file(config_file_);
     check_unchanged(candidate.blueprint.settings);
-    candidate.blueprint.links = find_links(candidate.blueprint.settings);
+    deployment_.look_up(candidate.blueprint);
     dataplane_.load(candidate);
     const auto number = candidate.generation->number();
     try {
-        swap(candidate);
+        deployment_.swap(candidate);
     } catch (...) {
         dataplane_.abandon(candidate);
-        pins_.unpin(chain_pin(number));
         throw;
     }
-    const auto previous = dataplane_.last_number();
-    dataplane_.commit(std::move(candidate));
+    deployment_.settle(dataplane_.commit(std::move(candidate)));
     std::vector<std::string> ports;
     for (const auto& port : dataplane_.settings().ports) ports.push_back(port.name);
-    attachments_.keep_only(ports);
-    if (previous > 0) pins_.unpin(chain_pin(previous));
     log_->set_level(dataplane_.settings().log_level);
     const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - started;
     log_->info("generation {} carries traffic on {} ({:.0f} ms)", number, fmt::join(ports, ", "), took.count());
@@ -104,55 +94,6 @@ void Daemon::check_unchanged(const Settings& next) const
     const auto& now = dataplane_.settings();
     if (next.pin_dir != now.pin_dir || next.control_socket != now.control_socket)
         throw std::runtime_error{fmt::format("{}: daemon.pin_dir and daemon.control_socket change only with a restart", config_file_)};
-}
-
-std::map<std::string, PortLink> Daemon::find_links(const Settings& settings) const
-{
-    std::map<std::string, PortLink> links;
-    std::vector<std::string> missing;
-    for (const auto& port : settings.ports) {
-        if (const auto link = routing_.find(port.name))
-            links[port.name] = {link->ifindex, link->mac};
-        else
-            missing.push_back(port.name);
-    }
-    if (!missing.empty()) throw std::runtime_error{fmt::format("no such interface: {}", fmt::join(missing, ", "))};
-    return links;
-}
-
-void Daemon::swap(Dataplane::Candidate& candidate)
-{
-    const auto& blueprint = candidate.blueprint;
-    pins_.pin(candidate.generation->framework_map("evnf_chain").fd(), chain_pin(blueprint.number));
-    candidate.generation->set_routing({routing_state_.generation, routing_.cacheable()});
-    std::vector<AttachmentPlan> plans;
-    std::vector<unsigned> ifindexes;
-    for (const auto& port : blueprint.settings.ports) {
-        const auto ifindex = blueprint.links.at(port.name).ifindex;
-        plans.push_back({port.name, ifindex, port.hook, candidate.generation->entry(port.name)});
-        ifindexes.push_back(ifindex);
-    }
-    redirect_errors_.set_ports(ifindexes);
-    attachments_.swap(plans);
-}
-
-void Daemon::on_routing_change()
-{
-    ++routing_state_.generation;
-    routing_state_.cacheable = routing_.cacheable();
-    if (dataplane_.running()) dataplane_.generation().set_routing(routing_state_);
-}
-
-void Daemon::on_link(const std::string& name, const Link* link)
-{
-    const auto port = dataplane_.ports().find(name);
-    if (port < 0 || !dataplane_.running()) return;
-    if (!link) {
-        log_->warn("port {}: its interface is gone", name);
-        return;
-    }
-    log_->info("port {}: {}", name, link->up ? "up" : "down");
-    dataplane_.generation().set_port(static_cast<std::uint32_t>(port), {link->ifindex, link->mac});
 }
 
 void Daemon::keep_neighbours()
@@ -188,30 +129,16 @@ void Daemon::stop()
     io_.stop();
 }
 
-void Daemon::detach()
-{
-    attachments_.detach_all();
-    pins_.remove_all();
-    log_->info("detached from all ports");
-}
-
-PortStatus Daemon::port_status(const std::string& port) const
-{
-    const auto hook = attachments_.hook(port);
-    const auto link = routing_.find(port);
-    return {hook ? hook_name(*hook) : "none", link && link->up};
-}
-
 json::value Daemon::handle(const std::string& command, const std::vector<std::string>& args)
 {
-    if (command == "status") return status(dataplane_, config_file_, [this](const auto& port) { return port_status(port); });
-    if (command == "stats") return stats(dataplane_, redirect_errors_.total());
+    if (command == "status") return status(dataplane_, config_file_, [this](const auto& port) { return deployment_.status(port); });
+    if (command == "stats") return stats(dataplane_, deployment_.redirect_errors());
     if (command == "reload") {
         apply();
         return json::object{{"generation", dataplane_.generation().number()}};
     }
     if (command == "detach") {
-        detach();
+        deployment_.detach();
         asio::post(io_, [this] { stop(); });
         return json::object{{"detached", true}};
     }

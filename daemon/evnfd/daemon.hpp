@@ -10,11 +10,10 @@
 #include <string>
 #include <vector>
 
-#include "attachment.hpp"
 #include "clock.hpp"
 #include "control.hpp"
 #include "dataplane.hpp"
-#include "redirect_errors.hpp"
+#include "deployment.hpp"
 #include "report.hpp"
 #include "routing.hpp"
 
@@ -34,15 +33,9 @@ public:
 private:
     void apply();
     void check_unchanged(const Settings& next) const;
-    std::map<std::string, PortLink> find_links(const Settings& settings) const;
-    void swap(Dataplane::Candidate& candidate);
     void wait_for_signal();
     void reload_on_signal();
     void stop();
-    void detach();
-    void on_routing_change();
-    void on_link(const std::string& name, const Link* link);
-    PortStatus port_status(const std::string& port) const;
     void keep_neighbours();
     boost::json::value handle(const std::string& command, const std::vector<std::string>& args);
 
@@ -52,10 +45,8 @@ private:
     FastPathClock clock_;
     PinDirectory pins_;
     Routing routing_;
-    RedirectErrors redirect_errors_;
     Dataplane dataplane_;
-    Attachments attachments_;
-    evnf_routing routing_state_{};
+    Deployment deployment_;
     boost::asio::signal_set signals_;
     boost::asio::steady_timer neighbour_timer_;
     std::unique_ptr<ControlServer> control_; // last: nobody asks while the rest goes

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <set>
 #include <thread>
+#include <utility>
 
 namespace evnf {
 
@@ -82,6 +83,9 @@ Blueprint stage(const Settings& settings, Problems& problems, const Instances& r
             auto instance = running_or_new(plugin, running, context);
             auto staged = instance->stage(plugin.config, planned);
             const auto on_error = plugin.on_error.value_or(instance->descriptor().on_error);
+            if (settings.mode == ForwardingMode::wire && staged && staged->leaves_chain())
+                plugin.config.error("leaves packets to the kernel's netfilter, which sees nothing of a wire: use forwarding.mode "
+                                    "route, or let the plugin decide itself (fw: no action or default 'netfilter')");
             if (used.contains(plugin.instance))
                 blueprint.plugins.emplace(plugin.instance, StagedPlugin{instance, std::move(staged), on_error});
             else
@@ -135,8 +139,22 @@ Dataplane::Candidate Dataplane::finish_staging(const Settings& settings, Problem
     Candidate candidate;
     candidate.blueprint = stage(settings, problems, instances_, context_, ports_, stages_);
     candidate.blueprint.number = state_.meta().generation + 1;
+    candidate.blueprint.slot = dry_run_ ? 0 : free_slot(candidate.blueprint.number);
     candidate.blueprint.dry_run = dry_run_;
     return candidate;
+}
+
+/// Generations that packets may still come back to hold theirs; the others are given out in turn, so that one is not
+/// used again for as long as possible.
+std::uint32_t Dataplane::free_slot(std::uint32_t number) const
+{
+    constexpr std::uint32_t kSlots = EVNF_GENERATIONS - 1; // 0 is no generation's
+    const auto generations = state_.find(kFramework, "evnf_generations");
+    for (std::uint32_t i = 0; i < kSlots; ++i) {
+        const std::uint32_t slot = (number + i) % kSlots + 1;
+        if (!generations || !generations->find<std::uint32_t>(slot)) return slot;
+    }
+    throw std::runtime_error{"too many reloads within seconds: packets are still under way in all former generations; try again"};
 }
 
 /// State that another version of a plugin, or another plugin of the same name, has left is not handed to this one.
@@ -170,7 +188,7 @@ void Dataplane::abandon(const Candidate& candidate) noexcept
     if (candidate.generation) state_.abandon(candidate.generation->made());
 }
 
-void Dataplane::commit(Candidate candidate)
+std::unique_ptr<Generation> Dataplane::commit(Candidate candidate)
 {
     Blueprint& blueprint = candidate.blueprint;
     Generation& next = *candidate.generation;
@@ -189,11 +207,12 @@ void Dataplane::commit(Candidate candidate)
         instances[name] = plugin.instance;
     }
     wait_for_packets_in_flight();
-    generation_ = std::move(candidate.generation);
+    auto retired = std::exchange(generation_, std::move(candidate.generation));
     for (const auto& [name, instance] : instances_)
         if (!instances.contains(name)) state_.forget(name);
     instances_ = std::move(instances);
     settings_ = std::move(blueprint.settings);
+    return retired;
 }
 
 std::string Dataplane::stage_name(std::uint32_t stage) const

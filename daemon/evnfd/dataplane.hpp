@@ -39,9 +39,9 @@ public:
     /// Loads the candidate's generation, starts new plugins and prepares pins: the last step that can fail. On
     /// failure everything is as before.
     void load(Candidate& candidate);
-    /// The candidate carries traffic now: makes it the running configuration and releases the old one once no packet
-    /// is in it.
-    void commit(Candidate candidate);
+    /// The candidate carries traffic now: makes it the running configuration. Gives the old generation once no packet
+    /// is in its programs; those that are in the kernel's hands may come back to it as long as it is kept.
+    std::unique_ptr<Generation> commit(Candidate candidate);
     /// Gives up a loaded candidate.
     void abandon(const Candidate& candidate) noexcept;
 
@@ -59,6 +59,7 @@ public:
 private:
     Candidate finish_staging(const Settings& settings, Problems& problems) const;
     void discard_foreign_state(const Blueprint& blueprint);
+    std::uint32_t free_slot(std::uint32_t number) const;
 
     InstanceContext context_;
     const PinDirectory* pins_;

@@ -8,10 +8,13 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "chain_layout.hpp"
 #include "instance.hpp"
+#include "program_loader.hpp"
 #include "settings.hpp"
 #include "state.hpp"
 
@@ -38,7 +41,14 @@ struct Blueprint {
     Slots::Plan ports{}, stages{};
     std::map<std::string, StagedPlugin> plugins;
     std::map<std::string, PortLink> links; ///< of the ports that exist; empty when nothing is attached
+    std::set<std::string> bridged;         ///< ports whose chain must run at tc while they change from one XDP mode to another
+    std::uint32_t slot = 0;                ///< in evnf_generations; 0: nothing comes back
     bool dry_run = false;                  ///< the forwarder decides and does nothing
+};
+
+/// A port's entry programs; -1 where the chain is not loaded for that hook. The descriptors are the generation's.
+struct Entries {
+    int xdp = -1, tc = -1;
 };
 
 class Generation {
@@ -48,43 +58,47 @@ public:
     ~Generation();
 
     std::uint32_t number() const noexcept { return number_; }
-    /// The entry programs by port; the descriptors are this object's.
-    const std::map<std::string, int>& entries() const noexcept { return entries_; }
-    int entry(const std::string& port) const { return entries_.at(port); }
+    const std::map<std::string, Entries>& entries() const noexcept { return entries_; }
+    /// At tc ingress of ports whose chain runs at XDP (bpf/handover.bpf.c).
+    int handover() const noexcept { return handover_; }
+    /// At tc egress of every interface (bpf/resume.bpf.c).
+    int resume() const noexcept { return resume_; }
+    /// Whether packets can come back from the kernel into this generation, as long as it is open to them.
+    bool can_resume() const noexcept { return reentry_ >= 0; }
+    void open_reentry() const;
+    void close_reentry() const;
+    /// Nothing comes back to any other generation any more.
+    void close_other_reentries() const;
+    /// Descriptors of its PROG_ARRAYs, by name: who pins them keeps the chains alive.
+    std::vector<MapRef> chains() const;
     /// A map of the framework, named evnf_*.
     MapRef framework_map(const std::string& name) const;
+    bool has_framework_map(const std::string& name) const;
     /// Throws std::out_of_range when the instance is in no chain.
-    std::shared_ptr<const Maps> maps(const std::string& instance) const;
+    std::shared_ptr<const Maps> maps(const std::string& instance) const { return loader_.maps(instance); }
     /// The state maps that this generation made, for the StateStore to keep when it goes live.
-    std::vector<StateStore::Made>& made() noexcept { return made_; }
+    std::vector<StateStore::Made>& made() noexcept { return loader_.made(); }
 
     /// Tells the programs what has become of a port's interface. Port by index.
     void set_port(std::uint32_t port, const PortLink& link) const;
     void set_routing(const evnf_routing& routing) const;
 
 private:
-    class OwnedMaps;
-    using Bases = std::map<std::vector<std::string>, std::uint32_t>; ///< first slot, by chain
-
-    OwnedMaps& maps_of(const std::string& owner);
-    void share_maps(bpf_object* object, const std::string& owner, const StateStore& state);
-    void remember_maps(bpf_object* object, const std::string& owner);
-    int load(std::unique_ptr<FastPath> copy, const std::string& owner, const evnf_stage_config& config,
-             const StateStore& state);
-    Bases load_chains(const Blueprint& blueprint, const StateStore& state);
-    void load_chain(const Blueprint& blueprint, const std::vector<std::string>& chain, std::uint32_t base,
-                    const StateStore& state);
-    void load_entries(const Blueprint& blueprint, const Bases& bases, const StateStore& state);
+    void load_chain(const Blueprint& blueprint, const Chain& chain, FastPathHook hook);
+    void load_entries(const Blueprint& blueprint);
+    void load_handover(const Blueprint& blueprint);
+    evnf_stage_config stage_config(const Blueprint& blueprint, const Chain& chain, std::uint32_t position) const;
     static std::uint64_t skip_mask(const Blueprint& blueprint, const std::vector<std::string>& chain, std::size_t from);
     void fill_framework(const Blueprint& blueprint);
     void test(const Blueprint& blueprint) const;
+    void test(const Blueprint& blueprint, const PortSettings& port, int entry) const;
 
-    std::uint32_t number_;
-    std::map<std::string, std::shared_ptr<OwnedMaps>> maps_; ///< by owner
-    std::vector<std::unique_ptr<FastPath>> objects_;
-    std::map<std::string, int> entries_;
+    std::uint32_t number_, slot_;
+    ChainLayout layout_;
+    ProgramLoader loader_;
+    std::map<std::string, Entries> entries_;
+    int handover_ = -1, resume_ = -1, reentry_ = -1;
     std::vector<std::uint16_t> wires_; ///< the other end, by port index
-    std::vector<StateStore::Made> made_;
 };
 
 /// Keeps the calling thread on the CPU that it is on, so that it can read what a program left in a per-CPU map.

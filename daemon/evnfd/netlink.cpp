@@ -7,7 +7,9 @@
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include <fmt/format.h>
 
@@ -23,6 +25,8 @@ void set_option(int fd, int level, int option, int value, const char* name)
     if (setsockopt(fd, level, option, &value, sizeof value))
         throw_errno(errno, fmt::format("cannot set {} of a netlink socket", name));
 }
+
+constexpr std::size_t kLargestBody = std::max(sizeof(ifinfomsg), sizeof(tcmsg));
 
 /// Length of the request's fixed part: the kernel logs a complaint about each byte too many.
 std::size_t request_size(std::uint16_t type)
@@ -64,14 +68,14 @@ bool Netlink::receive(const Visit& visit)
     return true;
 }
 
-bool Netlink::dump_once(std::uint16_t type, const Visit& visit)
+bool Netlink::dump_once(std::uint16_t type, const void* body, std::size_t size, const Visit& visit)
 {
-    std::array<char, MNL_NLMSG_HDRLEN + MNL_ALIGN(sizeof(ifinfomsg))> request{};
+    std::array<char, MNL_NLMSG_HDRLEN + MNL_ALIGN(kLargestBody)> request{};
     nlmsghdr* header = mnl_nlmsg_put_header(request.data());
     header->nlmsg_type = type;
     header->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
     header->nlmsg_seq = ++sequence_;
-    mnl_nlmsg_put_extra_header(header, request_size(type)); // no family: all of them
+    std::memcpy(mnl_nlmsg_put_extra_header(header, size), body, size);
     send(header, header->nlmsg_len);
 
     bool done = false, consistent = true;
@@ -94,11 +98,31 @@ bool Netlink::dump_once(std::uint16_t type, const Visit& visit)
 
 void Netlink::dump(std::uint16_t type, const std::function<void()>& restart, const Visit& visit)
 {
+    const std::array<char, kLargestBody> all{}; // no family: all of them
+    dump(type, all.data(), request_size(type), restart, visit);
+}
+
+void Netlink::dump(std::uint16_t type, const void* body, std::size_t size, const std::function<void()>& restart, const Visit& visit)
+{
     for (int attempt = 0; attempt < kDumpAttempts; ++attempt) {
         restart();
-        if (dump_once(type, visit)) return;
+        if (dump_once(type, body, size, visit)) return;
     }
     throw_errno(EAGAIN, fmt::format("the kernel's table changes too fast to be read (request {})", type));
+}
+
+int Netlink::request(nlmsghdr& message)
+{
+    message.nlmsg_flags |= NLM_F_REQUEST | NLM_F_ACK;
+    message.nlmsg_seq = ++sequence_;
+    send(&message, message.nlmsg_len);
+    int result = EIO; // where no answer is of this request
+    while (receive([&](const nlmsghdr& answer) {
+        if (answer.nlmsg_seq == sequence_ && answer.nlmsg_type == NLMSG_ERROR)
+            result = -static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(&answer))->error;
+    })) {
+    }
+    return result;
 }
 
 } // namespace evnf

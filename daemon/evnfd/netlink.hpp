@@ -32,9 +32,13 @@ public:
     /// Calls `visit` for each object of a table (RTM_GETLINK, …). `restart` is called first, and
     /// again where the table changed under the dump, which then begins anew.
     void dump(std::uint16_t type, const std::function<void()>& restart, const Visit& visit);
+    /// The same with the request's fixed part: what a kernel needs to know of the table.
+    void dump(std::uint16_t type, const void* body, std::size_t size, const std::function<void()>& restart, const Visit& visit);
+    /// Sends one request and waits for the kernel's acknowledgement. 0, or the errno with which it was refused.
+    int request(nlmsghdr& message);
 
 private:
-    bool dump_once(std::uint16_t type, const Visit& visit);
+    bool dump_once(std::uint16_t type, const void* body, std::size_t size, const Visit& visit);
 
     Fd fd_;
     std::uint32_t sequence_ = 0;
@@ -48,6 +52,17 @@ void for_each_attribute(const nlmsghdr& message, std::size_t header_size, Visit 
 {
     const auto* end = static_cast<const char*>(mnl_nlmsg_get_payload_tail(&message));
     auto* attribute = static_cast<const nlattr*>(mnl_nlmsg_get_payload_offset(&message, header_size));
+    for (; mnl_attr_ok(attribute, static_cast<int>(end - reinterpret_cast<const char*>(attribute)));
+         attribute = mnl_attr_next(attribute))
+        visit(attribute);
+}
+
+/// The same for the attributes within an attribute.
+template <class Visit>
+void for_each_nested(const nlattr* nest, Visit visit)
+{
+    const auto* end = static_cast<const char*>(mnl_attr_get_payload(nest)) + mnl_attr_get_payload_len(nest);
+    auto* attribute = static_cast<const nlattr*>(mnl_attr_get_payload(nest));
     for (; mnl_attr_ok(attribute, static_cast<int>(end - reinterpret_cast<const char*>(attribute)));
          attribute = mnl_attr_next(attribute))
         visit(attribute);

@@ -22,8 +22,9 @@ struct Outcome {
     boost::json::object plugins; ///< by instance, of those that saw the packet
 };
 
-/// Why a frame cannot be run at all, or empty: BPF_PROG_TEST_RUN takes what fits one page with its headroom.
-std::string cannot_run(std::span<const std::byte> frame);
+/// Why a frame cannot be run through the port's chain at all, or empty: BPF_PROG_TEST_RUN takes what fits one page with
+/// its headroom, and at tc nothing that is cut within its IP header.
+std::string cannot_run(const Dataplane& dataplane, const std::string& port, std::span<const std::byte> frame);
 
 /// Runs the frame through the port's chain and handles what it sent to the slow path.
 Outcome run_packet(Dataplane& dataplane, const std::string& port, std::span<const std::byte> frame);

@@ -88,7 +88,7 @@ void replay(const ReplayOptions& options, InstanceContext context, std::ostream&
     Summary summary;
     while (const auto frame = reader.next()) {
         const auto number = ++summary.packets;
-        const auto unusable = frame->unusable.empty() ? cannot_run(frame->bytes) : frame->unusable;
+        const auto unusable = frame->unusable.empty() ? cannot_run(dataplane, options.port, frame->bytes) : frame->unusable;
         if (!unusable.empty()) {
             ++summary.skipped;
             print(out, describe_skipped(number, unusable), options.json);

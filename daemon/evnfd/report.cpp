@@ -41,6 +41,7 @@ json::object port_stats(const Dataplane& dataplane, const std::string& name)
     json::object port{{"name", name}, {"packets", counters.packets}, {"bytes", counters.bytes}};
     for (const auto verdict : {EVNF_FORWARD, EVNF_DROP, EVNF_KERNEL, EVNF_LOCAL, EVNF_REPLY})
         port[verdict_name(verdict)] = counters.verdicts[verdict];
+    port["resumed"] = counters.verdicts[EVNF_COUNT_RESUMED];
     return port;
 }
 

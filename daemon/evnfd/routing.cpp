@@ -3,6 +3,7 @@
 
 #include <linux/fib_rules.h>
 #include <linux/if.h>
+#include <linux/if_arp.h>
 #include <linux/neighbour.h>
 #include <linux/netconf.h>
 #include <linux/rtnetlink.h>
@@ -61,6 +62,8 @@ std::optional<Link> link_of(const nlmsghdr& message)
     link.name = mnl_attr_get_str(attributes[IFLA_IFNAME]);
     link.ifindex = static_cast<unsigned>(header->ifi_index);
     link.up = (header->ifi_flags & IFF_UP) && (header->ifi_flags & IFF_RUNNING);
+    link.ethernet = header->ifi_type == ARPHRD_ETHER;
+    link.loopback = header->ifi_flags & IFF_LOOPBACK;
     if (attributes[IFLA_MTU]) link.mtu = mnl_attr_get_u32(attributes[IFLA_MTU]);
     const std::string mac = bytes_of(attributes[IFLA_ADDRESS]);
     if (mac.size() == link.mac.size()) std::copy(mac.begin(), mac.end(), link.mac.begin());

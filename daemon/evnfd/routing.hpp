@@ -35,6 +35,8 @@ struct Link {
     std::array<std::uint8_t, 6> mac{}; ///< zero where the link has no Ethernet address
     bool up = false;                   ///< administratively up, and with a carrier
     unsigned mtu = 0;
+    bool ethernet = false;             ///< frames begin with an Ethernet header
+    bool loopback = false;
 
     bool operator==(const Link&) const = default;
 };
@@ -58,6 +60,8 @@ public:
     Routing& operator=(const Routing&) = delete;
 
     std::optional<Link> find(std::string_view name) const;
+    /// By interface index.
+    const std::map<unsigned, Link>& links() const noexcept { return links_; }
 
     /// Whether the next hop is a function of destination and ingress port, so that it may be
     /// remembered by these. Not so where a rule looks at the source, the type of service, the

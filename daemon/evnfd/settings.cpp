@@ -67,11 +67,9 @@ PortSettings read_port(const Node& node)
         if (!is_interface_name(port.name)) name.error(fmt::format("'{}' is no name of an interface", port.name));
         if (port.name == "lo") name.error("the loopback interface cannot be a port");
     }
-    if (auto hook = map.optional("hook")) {
-        if (hook->is_scalar() && hook->yaml().Scalar() == "tc") hook->error(not_supported("hook: tc"));
-        else
-            port.hook = hook->one_of<Hook>({{"auto", Hook::automatic}, {"native", Hook::native}, {"generic", Hook::generic}});
-    }
+    if (auto hook = map.optional("hook"))
+        port.hook = hook->one_of<Hook>(
+            {{"auto", Hook::automatic}, {"native", Hook::native}, {"generic", Hook::generic}, {"tc", Hook::tc}});
     if (auto chain = map.optional("chain"))
         for (const Node& stage : chain->list()) port.chain.push_back(stage.string());
     map.done();

@@ -16,7 +16,7 @@
 
 namespace evnf {
 
-enum class Hook { automatic, native, generic };
+enum class Hook { automatic, native, generic, tc };
 enum class OnStop { keep, detach };
 enum class ForwardingMode { route, wire };
 

@@ -68,6 +68,14 @@ void PinDirectory::unpin(const fs::path& name) const
     if (error) throw_errno(error.value(), fmt::format("cannot remove the pin {}", path.string()));
 }
 
+std::vector<std::string> PinDirectory::list(const fs::path& directory) const
+{
+    std::vector<std::string> names;
+    std::error_code missing;
+    for (const auto& entry : fs::directory_iterator{path_ / directory, missing}) names.push_back(entry.path().filename().string());
+    return names;
+}
+
 void PinDirectory::remove_all() const
 {
     std::error_code error;
@@ -213,6 +221,13 @@ void StateStore::forget(const std::string& owner)
         if (pins_) pins_->unpin(pin_name(owner, map->first.second));
         map = maps_.erase(map);
     }
+}
+
+std::optional<MapRef> StateStore::find(const std::string& owner, const std::string& name) const
+{
+    const auto found = maps_.find({owner, name});
+    if (found == maps_.end()) return std::nullopt;
+    return MapRef{found->second.get(), name};
 }
 
 MapRef StateStore::get(const std::string& name) const

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -42,6 +43,8 @@ public:
     /// The object pinned there, or an empty Fd where there is none.
     Fd open(const std::filesystem::path& name) const;
     void unpin(const std::filesystem::path& name) const;
+    /// The names in a directory of it; none where it is not there.
+    std::vector<std::string> list(const std::filesystem::path& directory) const;
     void remove_all() const;
 
 private:
@@ -73,6 +76,8 @@ public:
     /// Undoes prepare().
     void abandon(const std::vector<Made>& made) const noexcept;
 
+    /// The map of that owner and name, of whatever shape.
+    std::optional<MapRef> find(const std::string& owner, const std::string& name) const;
     MapRef names_of_ports() const { return get("port_names"); }
     MapRef names_of_stages() const { return get("stage_names"); }
     Meta meta() const;

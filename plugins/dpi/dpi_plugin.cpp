@@ -14,7 +14,9 @@
 #include "report.hpp"
 #include "settings.hpp"
 
-#include "dpi_bpf.skel.h" // its rodata is of types from dpi_shared.h
+// Their rodata is of types from dpi_shared.h.
+#include "dpi_bpf.skel.h"
+#include "dpi_tc_bpf.skel.h"
 
 namespace evnf::dpi {
 
@@ -64,16 +66,18 @@ class DpiPlugin::StagedDpi final : public Staged {
 public:
     StagedDpi(DpiPlugin& plugin, Settings settings) : plugin_{plugin}, settings_{std::move(settings)} {}
 
-    std::unique_ptr<FastPath> open() override
+    std::unique_ptr<FastPath> open(FastPathHook hook) override
     {
-        auto fast_path = std::make_unique<SkeletonFastPath<dpi_bpf>>();
-        auto& config = fast_path->skeleton().rodata->dpi_config;
-        config.budget_tcp = settings_.budget_tcp;
-        config.budget_udp = settings_.budget_udp;
-        config.offload = settings_.offload;
-        bpf_map__set_max_entries(fast_path->skeleton().maps.dpi_flows, settings_.max_flows);
-        return fast_path;
+        return open_fast_path<dpi_bpf, dpi_tc_bpf>(hook, [this](auto& skeleton) {
+            auto& config = skeleton.rodata->dpi_config;
+            config.budget_tcp = settings_.budget_tcp;
+            config.budget_udp = settings_.budget_udp;
+            config.offload = settings_.offload;
+            bpf_map__set_max_entries(skeleton.maps.dpi_flows, settings_.max_flows);
+        });
     }
+
+    bool leaves_chain() const override { return false; }
 
     /// Makes all that commit() needs, since that must not fail.
     void fill(const Maps& maps) override

@@ -14,6 +14,7 @@
 
 #include "compiler.hpp"
 #include "fw_bpf.skel.h"
+#include "fw_tc_bpf.skel.h"
 #include "rules.hpp"
 
 namespace evnf::fw {
@@ -69,15 +70,17 @@ public:
     {
     }
 
-    std::unique_ptr<FastPath> open() override
+    std::unique_ptr<FastPath> open(FastPathHook hook) override
     {
-        auto fast_path = std::make_unique<SkeletonFastPath<fw_bpf>>();
-        fast_path->skeleton().rodata->fw_config = tables_.config;
+        auto fast_path = open_fast_path<fw_bpf, fw_tc_bpf>(
+            hook, [this](auto& skeleton) { skeleton.rodata->fw_config = tables_.config; });
         for (const auto& [field, name] : kArrays) resize(*fast_path, name, tables_.rows[field].size());
         resize(*fast_path, "fw_src", tables_.src.keys.size());
         resize(*fast_path, "fw_dst", tables_.dst.keys.size());
         return fast_path;
     }
+
+    bool leaves_chain() const override { return policy_.leaves_to_netfilter(); }
 
     void fill(const Maps& maps) override
     {

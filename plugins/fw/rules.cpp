@@ -275,17 +275,6 @@ std::vector<Rule> read_rules(const Node& node, const Sets& sets, const Ports& po
     return rules;
 }
 
-void warn_of_netfilter(const Node& config, const Policy& policy)
-{
-    const bool leaves = policy.fallback == FW_NETFILTER ||
-                        std::any_of(policy.rules.begin(), policy.rules.end(),
-                                    [](const Rule& rule) { return rule.action == FW_NETFILTER; });
-    if (leaves)
-        config.warning(
-            "packets that 'netfilter' hands to the kernel do not come back to later stages of the "
-            "chain in this version");
-}
-
 std::string_view name_in(const std::vector<std::pair<std::string_view, fw_action>>& names, fw_action action)
 {
     return std::find_if(names.begin(), names.end(), [&](const auto& e) { return e.second == action; })->first;
@@ -302,8 +291,13 @@ Policy read_policy(const Node& config, const Ports& ports)
     if (const auto node = map.optional("default")) policy.fallback = node->one_of(fallbacks());
     if (const auto node = map.optional("rules")) policy.rules = read_rules(*node, sets, ports);
     map.done();
-    warn_of_netfilter(config, policy);
     return policy;
+}
+
+bool Policy::leaves_to_netfilter() const
+{
+    return fallback == FW_NETFILTER ||
+           std::any_of(rules.begin(), rules.end(), [](const Rule& rule) { return rule.action == FW_NETFILTER; });
 }
 
 std::string_view action_name(fw_action action)

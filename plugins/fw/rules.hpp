@@ -45,6 +45,9 @@ struct Rule {
 struct Policy {
     std::vector<Rule> rules; ///< the first that matches decides
     fw_action fallback = FW_NETFILTER;
+
+    /// Whether any packet may be left to the kernel's own firewall.
+    bool leaves_to_netfilter() const;
 };
 
 /// Name of the default in counters and explanations; no rule may have it.

@@ -9,6 +9,7 @@
 #include <evnf/plugin.hpp>
 
 #include "lb_bpf.skel.h"
+#include "lb_tc_bpf.skel.h"
 #include "views.hpp"
 
 namespace evnf::lb {
@@ -89,13 +90,21 @@ public:
     {
     }
 
-    std::unique_ptr<FastPath> open() override
+    std::unique_ptr<FastPath> open(FastPathHook hook) override
     {
-        auto fast_path = std::make_unique<SkeletonFastPath<lb_bpf>>();
-        const auto& maps = fast_path->skeleton().maps;
-        bpf_map__set_max_entries(maps.lb_connections, 2 * settings_->max_connections);
-        bpf_map__set_max_entries(maps.lb_slots, std::max(1u, Placement::pages(*settings_)));
-        return fast_path;
+        return open_fast_path<lb_bpf, lb_tc_bpf>(hook, [this](auto& skeleton) {
+            bpf_map__set_max_entries(skeleton.maps.lb_connections, 2 * settings_->max_connections);
+            bpf_map__set_max_entries(skeleton.maps.lb_slots, std::max(1u, Placement::pages(*settings_)));
+        });
+    }
+
+    bool leaves_chain() const override { return false; }
+
+    std::vector<Address> virtual_addresses() const override
+    {
+        std::vector<Address> vips;
+        for (const auto& service : settings_->services) vips.push_back(service.vip);
+        return vips;
     }
 
     void fill(const Maps& maps) override

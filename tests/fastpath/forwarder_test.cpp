@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT
 /// The Forwarder, with the kernel's own FIB behind it: what it sends, and what it leaves to the kernel and
 /// why.
-#include <linux/bpf.h>
-
 #include <chrono>
 #include <cstring>
 #include <random>
 #include <thread>
 
 #include "catch.hpp"
+#include "chain.hpp"
 #include "packet.hpp"
 #include "router.hpp"
 
@@ -49,10 +48,21 @@ void check_kernel(Router& router, const Frame& frame, evnf_reason reason)
 {
     const auto result = router.run(frame);
     INFO(describe(frame));
-    CHECK(result.action == XDP_PASS);
+    CHECK(result.action == Action::to_kernel);
     CHECK(unsigned{result.packet.verdict} == EVNF_KERNEL);
     CHECK(unsigned{result.packet.reason} == unsigned{reason});
     CHECK(result.frame == frame); // untouched
+}
+
+/// The kernel asks for the MAC address and sends the packet; at XDP the handover behind takes from the TTL.
+void check_unresolved(Router& router, const Frame& frame, const Frame& sent_at_tc)
+{
+    const auto result = router.run(frame);
+    INFO(describe(frame));
+    CHECK(result.action == Action::unresolved);
+    CHECK(unsigned{result.packet.verdict} == EVNF_KERNEL);
+    CHECK(unsigned{result.packet.reason} == EVNF_REASON_NO_NEIGHBOUR);
+    CHECK(result.frame == (at_tc ? sent_at_tc : frame));
 }
 
 } // namespace
@@ -62,7 +72,7 @@ TEST_CASE("forwarder: a routed packet has the next hop's MAC, a lower TTL and a 
     Ready router;
     const auto sent = packet(Eth{}, kToServer, Tcp{}, kData);
     const auto result = router.run(sent);
-    CHECK(result.action == XDP_REDIRECT);
+    CHECK(result.action == Action::sent);
     CHECK(unsigned{result.packet.verdict} == EVNF_FORWARD);
     CHECK(destination_mac(result.frame) == kServerMac);
     CHECK(mac(result.frame, 6) != mac(sent, 6));
@@ -76,7 +86,7 @@ TEST_CASE("forwarder: the same over IPv6")
 {
     Ready router;
     const auto result = router.run(packet(Eth{}, kToServer6, Udp{}, kData));
-    CHECK(result.action == XDP_REDIRECT);
+    CHECK(result.action == Action::sent);
     Ipv6 routed = kToServer6;
     routed.hop_limit = 63;
     CHECK(result.frame == packet(Eth{.dst = kServerMac, .src = mac(result.frame, 6)}, routed, Udp{}, kData));
@@ -95,7 +105,7 @@ TEST_CASE("forwarder: the header checksum holds for every TTL and many headers")
             ip.id = static_cast<std::uint16_t>(random());
             const auto result = router.run(packet(Eth{}, ip, Udp{}, kData));
             INFO("ttl " << ttl << " id " << ip.id);
-            REQUIRE(result.action == XDP_REDIRECT);
+            REQUIRE(result.action == Action::sent);
             CHECK(checksums_ok(result.frame));
             CHECK(std::to_integer<unsigned>(result.frame[14 + 8]) == ttl - 1);
         }
@@ -110,7 +120,7 @@ TEST_CASE("forwarder: what leaves by the port it came from is sent back there")
     Ipv4 back = kToServer;
     back.dst = "10.9.1.1";
     const auto result = router.run(packet(Eth{}, back, Tcp{}));
-    CHECK(result.action == XDP_TX);
+    CHECK(result.action == (at_tc ? Action::sent : Action::sent_back));
     CHECK(unsigned{result.packet.verdict} == EVNF_FORWARD);
     CHECK(destination_mac(result.frame) == "02:00:00:00:00:09");
 }
@@ -170,8 +180,8 @@ TEST_CASE("forwarder: an own address is the kernel's")
 TEST_CASE("forwarder: without a neighbour or a route the kernel asks or answers")
 {
     Ready router;
-    check_kernel(router, packet(Eth{}, Ipv4{.src = "10.1.0.2", .dst = "10.3.1.77"}, Tcp{}),
-                 EVNF_REASON_NO_NEIGHBOUR);
+    check_unresolved(router, packet(Eth{}, Ipv4{.src = "10.1.0.2", .dst = "10.3.1.77"}, Tcp{}),
+                     packet(Eth{}, Ipv4{.src = "10.1.0.2", .dst = "10.3.1.77", .ttl = 63}, Tcp{}));
     check_kernel(router, packet(Eth{}, Ipv4{.src = "10.1.0.2", .dst = "192.0.2.1"}, Tcp{}),
                  EVNF_REASON_NOT_FORWARDED);
     router.ip("route add blackhole 198.18.0.0/24");
@@ -190,7 +200,7 @@ TEST_CASE("forwarder: what does not fit the next hop's MTU is the kernel's, reme
         return packet(Eth{}, kToServer, Udp{}, Payload{std::string(length - 28, 'x')});
     };
     check_kernel(router, of_length(1401), EVNF_REASON_FRAGMENTATION_NEEDED);
-    CHECK(router.run(of_length(1400)).action == XDP_REDIRECT);
+    CHECK(router.run(of_length(1400)).action == Action::sent);
     check_kernel(router, of_length(1401), EVNF_REASON_FRAGMENTATION_NEEDED);
 }
 
@@ -255,7 +265,7 @@ TEST_CASE("forwarder: destinations that share a place in the cache keep their ow
             const std::string dst = "172.16." + std::to_string(host / 256) + "." + std::to_string(host % 256);
             const auto result = router.run(packet(Eth{}, Ipv4{.src = "10.1.0.2", .dst = dst}, Udp{}));
             INFO(dst);
-            REQUIRE(result.action == XDP_REDIRECT);
+            REQUIRE(result.action == Action::sent);
             REQUIRE(destination_mac(result.frame) == (host < 32768 ? kServerMac : "02:00:00:00:03:03"));
         }
     }
@@ -265,7 +275,7 @@ TEST_CASE("forwarder: frames for other stations are not routed")
 {
     Ready router;
     router.set_port(0, {.mac = {2, 0, 0, 0, 0, 1}, .wire = EVNF_NO_PORT});
-    CHECK(router.run(packet(Eth{.dst = "02:00:00:00:00:01"}, kToServer, Tcp{})).action == XDP_REDIRECT);
+    CHECK(router.run(packet(Eth{.dst = "02:00:00:00:00:01"}, kToServer, Tcp{})).action == Action::sent);
     check_kernel(router, packet(Eth{.dst = "02:00:00:00:01:01"}, kToServer, Tcp{}), EVNF_REASON_OTHER_HOST);
     check_kernel(router, packet(Eth{.dst = "02:00:00:01:00:01"}, kToServer, Tcp{}), EVNF_REASON_OTHER_HOST);
 }
@@ -285,11 +295,11 @@ TEST_CASE("forwarder: a wire moves frames untouched, whatever they are and whoev
     for (const auto& frame : frames) {
         const auto result = router.run(frame);
         INFO(describe(frame));
-        CHECK(result.action == XDP_REDIRECT);
+        CHECK(result.action == Action::sent);
         CHECK(unsigned{result.packet.verdict} == EVNF_FORWARD);
         CHECK(result.frame == frame);
     }
-    CHECK(router.run(packet(Eth{}, Ipv4{.ihl = 4}, Tcp{})).action == XDP_DROP); // malformed stays malformed
+    CHECK(router.run(packet(Eth{}, Ipv4{.ihl = 4}, Tcp{})).action == Action::dropped); // malformed stays malformed
 }
 
 TEST_CASE("forwarder: a port without a wire drops by name")
@@ -297,6 +307,6 @@ TEST_CASE("forwarder: a port without a wire drops by name")
     Router router{Router::Mode::wire};
     router.set_port(0, {.wire = EVNF_NO_PORT});
     const auto result = router.run(packet(Eth{}, Ipv4{}, Tcp{}));
-    CHECK(result.action == XDP_DROP);
+    CHECK(result.action == Action::dropped);
     CHECK(unsigned{result.packet.reason} == EVNF_REASON_NO_WIRE);
 }

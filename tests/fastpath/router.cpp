@@ -2,6 +2,7 @@
 #include "router.hpp"
 
 #include <fcntl.h>
+#include <linux/pkt_cls.h>
 #include <net/if.h>
 #include <sched.h>
 
@@ -9,9 +10,13 @@
 #include <cstring>
 #include <fstream>
 
+#include "chain.hpp"
+
 #include "clock_bpf.skel.h"
 #include "entry_bpf.skel.h"
+#include "entry_tc_bpf.skel.h"
 #include "forwarder_bpf.skel.h"
+#include "forwarder_tc_bpf.skel.h"
 
 namespace evnf::test {
 
@@ -40,6 +45,24 @@ bpf_object* open_object()
 int program(bpf_object* object)
 {
     return bpf_program__fd(bpf_object__next_program(object, nullptr));
+}
+
+Action action_of(__u32 returned, const evnf_packet& packet)
+{
+    const bool unresolved = packet.verdict == EVNF_KERNEL && packet.reason == EVNF_REASON_NO_NEIGHBOUR;
+    if (at_tc) {
+        switch (static_cast<int>(returned)) {
+        case TC_ACT_UNSPEC: return Action::to_kernel;
+        case TC_ACT_REDIRECT: return unresolved ? Action::unresolved : Action::sent;
+        default: return Action::dropped;
+        }
+    }
+    switch (returned) {
+    case XDP_PASS: return unresolved ? Action::unresolved : Action::to_kernel;
+    case XDP_REDIRECT: return Action::sent;
+    case XDP_TX: return Action::sent_back;
+    default: return Action::dropped;
+    }
 }
 
 void write_file(const std::string& path, const std::string& text)
@@ -79,12 +102,12 @@ Router::Router(Mode mode) : outside_{::open("/proc/thread-self/ns/net", O_RDONLY
     // A program on the port gives it the receive queue that a test run needs.
     check(bpf_xdp_attach(static_cast<int>(eth0_), program(clock_.get()), 0, nullptr),
           "cannot attach to eth0");
-    entry_.reset(open_object<entry_bpf>());
-    load(entry_, {.stage = EVNF_STAGE_ENTRY, .wire = wire});
-    forwarder_.reset(open_object<forwarder_bpf>());
-    load(forwarder_, {.stage = EVNF_STAGE_FORWARDER, .wire = wire});
+    entry_.reset(at_tc ? open_object<entry_tc_bpf>() : open_object<entry_bpf>());
+    load(entry_, {.stage = EVNF_STAGE_ENTRY, .wire = wire, .resume = EVNF_RESUME_DONE});
+    forwarder_.reset(at_tc ? open_object<forwarder_tc_bpf>() : open_object<forwarder_bpf>());
+    load(forwarder_, {.stage = EVNF_STAGE_FORWARDER, .wire = wire, .resume = EVNF_RESUME_DONE});
 
-    map("evnf_chain").update(std::uint32_t{0}, program(forwarder_.get()));
+    map(at_tc ? "evnf_tc_chain" : "evnf_chain").update(std::uint32_t{0}, program(forwarder_.get()));
     for (std::uint32_t port = 0; port < 2; ++port) {
         const std::uint32_t ifindex = if_nametoindex(port ? "eth1" : "eth0");
         map("evnf_port_by_ifindex").update(ifindex, port);
@@ -126,12 +149,17 @@ MapRef Router::map(const char* name) const
 
 Forwarded Router::run(const Frame& frame)
 {
-    Forwarded result{-1, Frame(frame.size() + 64), {}};
-    xdp_md context{.data_end = static_cast<__u32>(frame.size()), .ingress_ifindex = eth0_};
+    Forwarded result{Action::dropped, Frame(frame.size() + 64), {}};
+    xdp_md xdp{.data_end = static_cast<__u32>(frame.size()), .ingress_ifindex = eth0_};
+    xdp_md xdp_out{};
+    __sk_buff tc{}, tc_out{};
+    tc.ingress_ifindex = tc.ifindex = eth0_;
     LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(), .data_out = result.frame.data(),
                 .data_size_in = static_cast<__u32>(frame.size()),
-                .data_size_out = static_cast<__u32>(result.frame.size()), .ctx_in = &context,
-                .ctx_size_in = sizeof context);
+                .data_size_out = static_cast<__u32>(result.frame.size()), .ctx_in = at_tc ? static_cast<const void*>(&tc) : &xdp,
+                .ctx_out = at_tc ? static_cast<void*>(&tc_out) : &xdp_out,
+                .ctx_size_in = static_cast<__u32>(at_tc ? sizeof tc : sizeof xdp),
+                .ctx_size_out = static_cast<__u32>(at_tc ? sizeof tc : sizeof xdp));
     // The parsed packet is per CPU: stay where the program runs.
     cpu_set_t before, here;
     sched_getaffinity(0, sizeof before, &before);
@@ -143,8 +171,11 @@ Forwarded Router::run(const Frame& frame)
     result.packet = map("evnf_packets").find_per_cpu<evnf_packet>(std::uint32_t{0}).at(cpu);
     sched_setaffinity(0, sizeof before, &before);
     check(error, "cannot run the entry");
-    result.action = static_cast<int>(options.retval);
     result.frame.resize(options.data_size_out);
+    // With a context, what XDP left as metadata comes before the frame.
+    const __u32 metadata = at_tc ? 0 : xdp_out.data;
+    result.frame.erase(result.frame.begin(), result.frame.begin() + metadata);
+    result.action = action_of(options.retval, result.packet);
     return result;
 }
 

@@ -16,8 +16,16 @@ struct bpf_object;
 
 namespace evnf::test {
 
+enum class Action {
+    dropped,
+    to_kernel,
+    sent,       ///< out of another port, with its MAC addresses
+    sent_back,  ///< XDP only, which tells it from the former
+    unresolved, ///< the kernel asks for the next hop's MAC address and sends it
+};
+
 struct Forwarded {
-    int action; ///< XDP_*
+    Action action;
     Frame frame;
     evnf_packet packet;
 };

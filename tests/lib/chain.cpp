@@ -35,6 +35,8 @@ Result Chain::run(std::string_view port, const std::vector<std::byte>& frame)
 void Chain::reload(const std::string& yaml)
 {
     auto candidate = dataplane_.stage_text(yaml, "test.yaml");
+    if (at_tc)
+        for (auto& port : candidate.blueprint.settings.ports) port.hook = Hook::tc;
     dataplane_.load(candidate);
     dataplane_.commit(std::move(candidate));
 }
@@ -46,6 +48,7 @@ boost::json::value Chain::query(std::string_view instance, std::string_view verb
 
 MapRef Chain::map(std::string_view instance, const std::string& name)
 {
+    if (name == "evnf_chain" && at_tc) return dataplane_.generation().framework_map("evnf_tc_chain");
     if (name.starts_with("evnf_")) return dataplane_.generation().framework_map(name);
     return dataplane_.generation().maps(std::string{instance})->get(name);
 }

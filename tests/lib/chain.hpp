@@ -17,11 +17,16 @@ namespace evnf::test {
 
 using Result = Outcome;
 
+/// At which hook chains run in this test program; plain tests run at XDP.
+inline bool at_tc = false;
+
 class Chain {
 public:
     /// The text of a whole configuration. Throws std::runtime_error with all of its problems.
     explicit Chain(const std::string& yaml);
 
+    /// Whether the kernel's test run takes the frame at all.
+    bool can_run(const std::string& port, const std::vector<std::byte>& frame) const { return cannot_run(dataplane_, port, frame).empty(); }
     /// One packet; what it sent to the slow path has been handled when this returns.
     Result run(std::string_view port, const std::vector<std::byte>& frame);
     /// The reload transaction; throws and changes nothing when it is refused.

@@ -284,10 +284,10 @@ TEST_CASE("fw: what is wrong in a set's file is said with the file's name and li
           Lines{"f:1:24: sets.blocked.file: cannot read /nowhere/at/all: No such file or directory"});
 }
 
-TEST_CASE("fw: leaving packets to netfilter is warned of, and only that")
+TEST_CASE("fw: a policy knows whether it leaves packets to netfilter")
 {
-    CHECK(read("default: drop").warnings.empty());
-    CHECK(read("default: next").warnings.empty());
-    CHECK(read("default: netfilter").warnings.size() == 1);
-    CHECK(read("{default: drop, rules: [{name: a, action: netfilter}]}").warnings.size() == 1);
+    CHECK_FALSE(read("default: drop").policy.leaves_to_netfilter());
+    CHECK_FALSE(read("{default: next, rules: [{name: a, action: drop}]}").policy.leaves_to_netfilter());
+    CHECK(read("default: netfilter").policy.leaves_to_netfilter());
+    CHECK(read("{default: drop, rules: [{name: a, action: netfilter}]}").policy.leaves_to_netfilter());
 }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "parser.bpf.h"
+#include "port.bpf.h"
 
 #ifndef AF_INET
 #define AF_INET 2
@@ -34,13 +35,6 @@ struct {
 	__type(value, struct evnf_nexthop);
 } evnf_nexthops SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct evnf_routing);
-} evnf_routing SEC(".maps");
-
 /* The neighbours in use, for the daemon to keep alive: XDP traffic does not refresh them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -49,14 +43,6 @@ struct {
 	__type(key, struct evnf_neighbour);
 	__type(value, __u64);
 } evnf_neighbours SEC(".maps");
-
-/* Interface index -> port index, of the interfaces that eVNF serves. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, EVNF_MAX_PORTS);
-	__type(key, __u32);
-	__type(value, __u32);
-} evnf_port_by_ifindex SEC(".maps");
 
 static __always_inline struct evnf_nexthop *evnf_nexthop_entry(const struct evnf_packet *pkt)
 {
@@ -97,7 +83,7 @@ static __always_inline long evnf_fib_lookup(evnf_ctx *ctx, const struct evnf_pac
 	fib->l4_protocol = pkt->protocol;
 	fib->sport = pkt->sport;
 	fib->dport = pkt->dport;
-	fib->tot_len = pkt->l3_length;
+	fib->tot_len = evnf_segment_length(ctx, pkt);
 	fib->ifindex = ctx->ingress_ifindex;
 	if (pkt->ip_version == 4) {
 		fib->family = AF_INET;
@@ -123,26 +109,32 @@ static __always_inline void evnf_use_neighbour(const struct bpf_fib_lookup *fib,
 	bpf_map_update_elem(&evnf_neighbours, &key, &now, BPF_ANY);
 }
 
-/* Asks the FIB and remembers the answer in `hop`: EVNF_NEXT, or why the kernel must do it. */
+/*
+ * Asks the FIB and remembers the answer in `hop`: EVNF_NEXT, or why the kernel
+ * must do it. `egress` gets the interface, also where its neighbour is unknown.
+ */
 static __always_inline int evnf_nexthop_resolve(evnf_ctx *ctx, const struct evnf_packet *pkt,
-						const struct evnf_routing *routing, struct evnf_nexthop *hop)
+						const struct evnf_routing *routing, struct evnf_nexthop *hop,
+						__u32 *egress)
 {
 	struct bpf_fib_lookup fib = {};
-	__u32 *egress, generation = routing->generation; /* read before asking: never newer than the answer */
+	__u32 *port, generation = routing->generation; /* read before asking: never newer than the answer */
 	long result = evnf_fib_lookup(ctx, pkt, &fib);
 
-	if (result == BPF_FIB_LKUP_RET_SUCCESS)
-		evnf_use_neighbour(&fib, pkt->now);
-	else
+	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return evnf_kernel(result < 0 ? EVNF_REASON_NOT_FORWARDED : evnf_fib_reason(result));
-	egress = bpf_map_lookup_elem(&evnf_port_by_ifindex, &fib.ifindex);
-	if (!egress)
+	*egress = fib.ifindex;
+	port = bpf_map_lookup_elem(&evnf_port_by_ifindex, &fib.ifindex);
+	if (!port)
 		return evnf_kernel(EVNF_REASON_EGRESS_NOT_A_PORT);
+	if (result == BPF_FIB_LKUP_RET_NO_NEIGH)
+		return evnf_kernel(EVNF_REASON_NO_NEIGHBOUR);
+	evnf_use_neighbour(&fib, pkt->now);
 	hop->dst = pkt->dst;
 	hop->made = pkt->now;
 	hop->routing_generation = generation;
 	hop->ingress = pkt->port;
-	hop->egress = *egress;
+	hop->egress = *port;
 	hop->mtu = fib.mtu_result;
 	__builtin_memcpy(hop->dmac, fib.dmac, sizeof(hop->dmac));
 	__builtin_memcpy(hop->smac, fib.smac, sizeof(hop->smac));

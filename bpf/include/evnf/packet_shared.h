@@ -21,6 +21,7 @@ enum {
 	EVNF_MAX_CHAIN = 24,   /* plugins in one chain; the kernel allows 33 tail calls */
 	EVNF_MAX_SLOTS = 1024, /* slots of the PROG_ARRAY of a generation */
 	EVNF_NEXTHOPS = 4096,  /* entries of the next-hop cache of a CPU, a power of two */
+	EVNF_MAX_REENTRIES = 1024, /* places of a generation where a packet can come back from the kernel */
 	EVNF_STAGE_ENTRY = 0,
 	EVNF_STAGE_FORWARDER = 1,
 	EVNF_STAGE_FIRST_PLUGIN = 2,
@@ -44,6 +45,8 @@ enum evnf_verdict {
 	EVNF_REPLY,   /* final: send the frame, as it now is, out of the port it came from */
 	EVNF_FORWARD, /* final: the forwarder's, out of another port or the same */
 	EVNF_VERDICTS,
+	/* Counted beside the verdicts: left to the kernel, came back, and was counted once more by its final verdict. */
+	EVNF_COUNT_RESUMED = 7,
 };
 
 /*
@@ -82,7 +85,11 @@ enum evnf_verdict {
 	X(NO_WIRE, "no_wire", "the port has no partner in forwarding.wires")                       \
 	X(TABLE_FULL, "table_full", "a state table had no room")                                   \
 	X(FRAGMENT, "fragment", "a fragment that cannot be matched to its connection")             \
-	X(TUPLE_TAKEN, "tuple_taken", "another connection has these addresses and ports after translation")
+	X(TUPLE_TAKEN, "tuple_taken", "another connection has these addresses and ports after translation") \
+	X(NOT_RESUMABLE, "not_resumable", "a stage left it to the kernel where nothing brings it back")  \
+	X(RESUME_LOST, "resume_lost", "somebody's tc filter reset tc_index, which says where its chain goes on") \
+	X(STALE_GENERATION, "stale_generation", "came back from the kernel after its generation was gone") \
+	X(VIP_NOT_SERVED, "vip_not_served", "addressed to a VIP, and no service takes it")
 
 enum evnf_reason {
 #define EVNF_REASON_ENUM(name, json, text) EVNF_REASON_##name,
@@ -131,10 +138,14 @@ struct evnf_packet {
 	__u8 reason;          /* enum evnf_reason */
 	__u8 decided_by;      /* stage that decided */
 	__u8 self_test;       /* the daemon's probe of a new generation: goes through, untouched and uncounted */
+	__u8 resumed;         /* came back from the kernel, which has routed it and decided what netfilter is asked */
+	__u8 readdressed;     /* a stage gave it another destination */
+	__u8 ordinal;         /* of the ingress port among those of its chain */
+	__u8 pad[5];
 	__u64 now;            /* jiffies at entry: the one clock read of a packet */
 	__u64 note[EVNF_MAX_STAGES]; /* a stage's own remark for --replay; valid where visited says so */
 };
-EVNF_STATIC_ASSERT(sizeof(struct evnf_packet) == 80 + 8 * EVNF_MAX_STAGES);
+EVNF_STATIC_ASSERT(sizeof(struct evnf_packet) == 88 + 8 * EVNF_MAX_STAGES);
 
 /* Where a program stands in its chain: .rodata.evnf, set by the daemon before loading. */
 struct evnf_stage_config {
@@ -145,8 +156,41 @@ struct evnf_stage_config {
 	__u64 skip_mask; /* bit i: the stage in next_slot + i may be skipped when it is missing */
 	__u32 wire;      /* forwarding.mode is wire */
 	__u32 dry_run;   /* --replay and self-test: the forwarder decides without routing or sending */
+	__u32 ordinal;   /* entry only: of the port among those of its chain */
+	__u32 resume;    /* what a packet that leaves here carries, less its ordinal; 0: it cannot come back */
 };
-EVNF_STATIC_ASSERT(sizeof(struct evnf_stage_config) == 32);
+EVNF_STATIC_ASSERT(sizeof(struct evnf_stage_config) == 40);
+
+/*
+ * What a packet carries through the kernel in tc_index, 16 bits: the slot of
+ * its generation in evnf_generations and an index into that one's
+ * evnf_reentries; or, as generation 0, one of these.
+ */
+enum {
+	EVNF_RESUME_NOTHING = 0,
+	EVNF_RESUME_DONE = 1,      /* has finished its chain, or never enters one */
+	EVNF_RESUME_NEIGHBOUR = 2, /* metadata only: routed, but for the MAC address of the next hop */
+	EVNF_RESUME_SHIFT = 10,
+	EVNF_GENERATIONS = 64,
+};
+EVNF_STATIC_ASSERT(EVNF_MAX_REENTRIES == 1 << EVNF_RESUME_SHIFT);
+
+/* Where a packet goes on: array evnf_reentries. */
+struct evnf_reentry {
+	__u32 slot; /* in evnf_tc_chain */
+	__u16 port; /* that the packet came by */
+	__u16 ordinal;
+};
+EVNF_STATIC_ASSERT(sizeof(struct evnf_reentry) == 8);
+
+/* XDP metadata: what the XDP chain tells the tc programs of the same port. */
+enum { EVNF_HANDOVER_MAGIC = 0xe5f1 };
+struct evnf_handover {
+	__u16 magic;
+	__u16 word;   /* EVNF_RESUME_* */
+	__u32 egress; /* interface index, with EVNF_RESUME_NEIGHBOUR */
+};
+EVNF_STATIC_ASSERT(sizeof(struct evnf_handover) == 8);
 
 /* What the entry and the forwarder must know of a port; array evnf_port_configs, by port index. */
 struct evnf_port_config {
@@ -182,6 +226,8 @@ struct evnf_stage_counters {
 struct evnf_routing {
 	__u32 generation;
 	__u32 cacheable; /* 0: routing depends on more than the destination; ask the FIB every time */
+	__u32 vip_device; /* interface index of the device that VIPs are routed to; 0: none */
+	__u32 strict;     /* every packet from a port carries a word now: drop what lost it */
 };
 enum { EVNF_NEXTHOP_JIFFIES = 250 };
 

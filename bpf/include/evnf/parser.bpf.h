@@ -65,24 +65,25 @@ static __always_inline int evnf_parse_link(evnf_ctx *ctx, struct evnf_packet *pk
 {
 	struct ethhdr *eth = evnf_header(ctx, 0, sizeof(*eth));
 	__u16 offset = sizeof(*eth);
+	int outer = evnf_outer_vlan(ctx);
 
 	if (!eth)
 		return evnf_drop(EVNF_REASON_MALFORMED_ETHERNET);
 	*type = eth->h_proto;
-	pkt->vlan_tags = 0;
-	pkt->vlan[0] = EVNF_NO_VLAN;
+	pkt->vlan_tags = outer >= 0;
+	pkt->vlan[0] = outer >= 0 ? outer : EVNF_NO_VLAN;
 	pkt->vlan[1] = EVNF_NO_VLAN;
 #pragma unroll
 	for (int i = 0; i < EVNF_MAX_VLAN_TAGS; i++) {
 		struct evnf_vlan_header *tag;
 
-		if (!evnf_is_vlan(*type))
+		if (!evnf_is_vlan(*type) || pkt->vlan_tags == EVNF_MAX_VLAN_TAGS)
 			break;
 		tag = evnf_header(ctx, offset, sizeof(*tag));
 		if (!tag)
 			return evnf_drop(EVNF_REASON_MALFORMED_ETHERNET);
-		pkt->vlan[i] = bpf_ntohs(tag->tci) & 0xfff;
-		pkt->vlan_tags = i + 1;
+		pkt->vlan[pkt->vlan_tags & 1] = bpf_ntohs(tag->tci) & 0xfff;
+		pkt->vlan_tags++;
 		*type = tag->type;
 		offset += sizeof(*tag);
 	}
@@ -285,8 +286,7 @@ static __always_inline int evnf_parse_l4(evnf_ctx *ctx, struct evnf_packet *pkt)
 	return EVNF_NEXT;
 }
 
-/* The whole frame. EVNF_KERNEL with NOT_IP for what is no IP; a drop for what is malformed. */
-static __always_inline int evnf_parse(evnf_ctx *ctx, struct evnf_packet *pkt)
+static __always_inline int evnf_parse_once(evnf_ctx *ctx, struct evnf_packet *pkt)
 {
 	__be16 type = 0;
 	int decision = evnf_parse_link(ctx, pkt, &type);
@@ -301,6 +301,19 @@ static __always_inline int evnf_parse(evnf_ctx *ctx, struct evnf_packet *pkt)
 	else
 		return evnf_kernel(EVNF_REASON_NOT_IP);
 	return decision == EVNF_NEXT ? evnf_parse_l4(ctx, pkt) : decision;
+}
+
+/*
+ * The whole frame. EVNF_KERNEL with NOT_IP for what is no IP; a drop for what is
+ * malformed, which at tc may only mean that a header was out of direct reach.
+ */
+static __always_inline int evnf_parse(evnf_ctx *ctx, struct evnf_packet *pkt)
+{
+	int decision = evnf_parse_once(ctx, pkt);
+
+	if (EVNF_TC && (decision & 0xff) == EVNF_DROP && evnf_pull(ctx))
+		decision = evnf_parse_once(ctx, pkt);
+	return decision;
 }
 
 /*

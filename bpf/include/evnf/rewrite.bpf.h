@@ -12,6 +12,7 @@
 
 #include <stddef.h>
 
+#include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
@@ -21,14 +22,6 @@
 #include "stage.bpf.h"
 
 enum evnf_end { EVNF_SOURCE, EVNF_DESTINATION };
-
-static __always_inline __u32 evnf_fold(__u64 sum)
-{
-	sum = (sum >> 32) + (__u32)sum;
-	sum = (sum >> 16) + (__u16)sum;
-	sum = (sum >> 16) + (__u16)sum;
-	return (sum >> 16) + (__u16)sum;
-}
 
 /* What replacing `from` by `to` adds to a one's-complement sum over it. */
 static __always_inline __u32 evnf_address_difference(const union evnf_address *from,
@@ -40,11 +33,6 @@ static __always_inline __u32 evnf_address_difference(const union evnf_address *f
 	for (int i = 0; i < 4; i++)
 		sum += (__u64)(__u32)~from->words[i] + to->words[i];
 	return evnf_fold(sum);
-}
-
-static __always_inline __u16 evnf_checksum_add(__u16 checksum, __u32 difference)
-{
-	return ~evnf_fold((__u64)(__u16)~checksum + difference);
 }
 
 static __always_inline bool evnf_write_address(evnf_ctx *ctx, const struct evnf_packet *pkt, enum evnf_end end,
@@ -67,29 +55,15 @@ static __always_inline bool evnf_write_address(evnf_ctx *ctx, const struct evnf_
 	return true;
 }
 
-static __always_inline bool evnf_write_tcp_port(evnf_ctx *ctx, const struct evnf_packet *pkt, enum evnf_end end,
-						__be16 port, __u32 difference)
+/* Source and destination port are the first two fields of TCP and UDP alike. */
+static __always_inline bool evnf_write_port(evnf_ctx *ctx, const struct evnf_packet *pkt, enum evnf_end end,
+					    __be16 port)
 {
-	struct tcphdr *tcp = evnf_header(ctx, pkt->l4_offset, sizeof(*tcp));
+	struct udphdr *header = evnf_header(ctx, pkt->l4_offset, sizeof(*header));
 
-	if (!tcp)
+	if (!header)
 		return false;
-	*(end == EVNF_SOURCE ? &tcp->source : &tcp->dest) = port;
-	tcp->check = evnf_checksum_add(tcp->check, difference);
-	return true;
-}
-
-/* UDP's checksum 0 means that there is none: it stays, and is never the result. */
-static __always_inline bool evnf_write_udp_port(evnf_ctx *ctx, const struct evnf_packet *pkt, enum evnf_end end,
-						__be16 port, __u32 difference)
-{
-	struct udphdr *udp = evnf_header(ctx, pkt->l4_offset, sizeof(*udp));
-
-	if (!udp)
-		return false;
-	*(end == EVNF_SOURCE ? &udp->source : &udp->dest) = port;
-	if (udp->check)
-		udp->check = evnf_checksum_add(udp->check, difference) ?: 0xffff;
+	*(end == EVNF_SOURCE ? &header->source : &header->dest) = port;
 	return true;
 }
 
@@ -99,15 +73,17 @@ static __always_inline int evnf_rewrite(evnf_ctx *ctx, struct evnf_packet *pkt, 
 	union evnf_address *old_address = end == EVNF_SOURCE ? &pkt->src : &pkt->dst;
 	__be16 *old_port = end == EVNF_SOURCE ? &pkt->sport : &pkt->dport;
 	__u32 addresses = evnf_address_difference(old_address, address);
-	__u32 all = addresses + (__u16)~*old_port + port;
+	__u32 ports = evnf_fold((__u16)~*old_port + (__u32)port);
+	bool is_udp = pkt->protocol == IPPROTO_UDP;
+	__u32 checksum = is_udp ? offsetof(struct udphdr, check) : offsetof(struct tcphdr, check);
 
-	if (!evnf_write_address(ctx, pkt, end, address, addresses))
-		return evnf_drop(EVNF_REASON_TRUNCATED);
-	if (pkt->protocol == IPPROTO_TCP ? !evnf_write_tcp_port(ctx, pkt, end, port, all) :
-					   !evnf_write_udp_port(ctx, pkt, end, port, all))
+	if (!evnf_write_address(ctx, pkt, end, address, addresses) || !evnf_write_port(ctx, pkt, end, port) ||
+	    !evnf_adjust_l4_checksum(ctx, pkt->l4_offset + checksum, addresses, ports, is_udp))
 		return evnf_drop(EVNF_REASON_TRUNCATED);
 	*old_address = *address;
 	*old_port = port;
+	if (end == EVNF_DESTINATION)
+		pkt->readdressed = 1;
 	return EVNF_NEXT;
 }
 
@@ -122,4 +98,26 @@ static __always_inline int evnf_rewrite_destination(evnf_ctx *ctx, struct evnf_p
 						    const union evnf_address *address, __be16 port)
 {
 	return evnf_rewrite(ctx, pkt, EVNF_DESTINATION, address, port);
+}
+
+/* TTL or hop limit down by one; the IPv4 header checksum follows (RFC 1141). */
+static __always_inline bool evnf_decrement_ttl(evnf_ctx *ctx, __u32 offset, __u8 ip_version)
+{
+	if (ip_version == 4) {
+		struct iphdr *ip = evnf_header(ctx, offset, sizeof(*ip));
+		__u32 sum;
+
+		if (!ip)
+			return false;
+		sum = (__u32)ip->check + bpf_htons(0x0100);
+		ip->check = sum + (sum >= 0xffff);
+		ip->ttl--;
+	} else {
+		struct ipv6hdr *ip = evnf_header(ctx, offset, sizeof(*ip));
+
+		if (!ip)
+			return false;
+		ip->hop_limit--;
+	}
+	return true;
 }

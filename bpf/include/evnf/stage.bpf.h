@@ -28,7 +28,7 @@ struct {
 	__uint(max_entries, EVNF_MAX_SLOTS);
 	__type(key, __u32);
 	__type(value, __u32);
-} evnf_chain SEC(".maps");
+} EVNF_CHAIN SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -133,7 +133,7 @@ static __always_inline int evnf_missed(evnf_ctx *ctx, struct evnf_packet *pkt)
 
 	for (int i = 0; i <= EVNF_MAX_CHAIN && slot <= evnf_config.last_slot; i++, slot++) {
 		if (i > 0)
-			bpf_tail_call(ctx, &evnf_chain, slot);
+			bpf_tail_call(ctx, &EVNF_CHAIN, slot);
 		if (counters)
 			counters->missed++;
 		if (!(evnf_config.skip_mask >> i & 1))
@@ -143,23 +143,38 @@ static __always_inline int evnf_missed(evnf_ctx *ctx, struct evnf_packet *pkt)
 	return EVNF_HOOK_DROP;
 }
 
-/* Carries a stage's decision out: the only way out of a stage. */
+/* The packet goes to the kernel, with what it takes to bring it back to the stage after this one. */
+static __always_inline int evnf_leave(evnf_ctx *ctx, struct evnf_packet *pkt, int decision)
+{
+	__u32 word = evnf_config.resume;
+	bool handed;
+
+	if (word > EVNF_RESUME_DONE)
+		word += pkt->ordinal;
+	handed = evnf_config.dry_run || (word && evnf_hand(ctx, word, 0));
+	/* Without metadata, which not all drivers have, the kernel takes it for done. */
+	if (!handed && word != EVNF_RESUME_DONE)
+		decision = evnf_drop(EVNF_REASON_NOT_RESUMABLE);
+	evnf_record(pkt, decision);
+	return (decision & 0xff) == EVNF_DROP ? EVNF_HOOK_DROP : EVNF_HOOK_PASS;
+}
+
+/*
+ * Carries a stage's decision out: the only way out of a stage. What came back
+ * from the kernel is not left to it again: netfilter has had its say.
+ */
 static __always_inline int evnf_finish(evnf_ctx *ctx, struct evnf_packet *pkt, int decision)
 {
-	if (decision == EVNF_NEXT) {
-		bpf_tail_call(ctx, &evnf_chain, evnf_config.next_slot);
+	__u32 verdict = decision & 0xff;
+
+	if (verdict == EVNF_NEXT || (EVNF_TC && verdict == EVNF_KERNEL && pkt->resumed)) {
+		bpf_tail_call(ctx, &EVNF_CHAIN, evnf_config.next_slot);
 		return evnf_missed(ctx, pkt);
 	}
+	if (verdict == EVNF_KERNEL || verdict == EVNF_LOCAL)
+		return evnf_leave(ctx, pkt, decision);
 	evnf_record(pkt, decision);
-	switch (decision & 0xff) {
-	case EVNF_KERNEL:
-	case EVNF_LOCAL:
-		return EVNF_HOOK_PASS;
-	case EVNF_REPLY:
-		return EVNF_HOOK_REPLY;
-	default:
-		return EVNF_HOOK_DROP;
-	}
+	return verdict == EVNF_REPLY ? evnf_reply(ctx, pkt) : EVNF_HOOK_DROP;
 }
 
 /* Declares a program of the chain; the body that follows returns a decision. */

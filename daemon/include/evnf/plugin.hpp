@@ -37,7 +37,13 @@ class logger;
 namespace evnf {
 
 /// Changes whenever a type of this header changes its layout or meaning.
-inline constexpr std::uint32_t kPluginAbi = 1;
+inline constexpr std::uint32_t kPluginAbi = 2;
+
+/// What a copy of a fast path is compiled for. Both are made from one source: see evnf/ctx.bpf.h.
+enum class FastPathHook {
+    xdp, ///< ports' usual ingress
+    tc,  ///< ingress of ports with `hook: tc`, and where packets come back from the kernel
+};
 
 /// What becomes of a packet when a stage's program is missing (a fault, never a mode of work).
 enum class OnError { drop, skip };
@@ -85,7 +91,7 @@ protected:
     ~Host() = default;
 };
 
-/// One opened copy of the plugin's BPF object. It must hold exactly one XDP program.
+/// One opened copy of the plugin's BPF object. It must hold exactly one program, for its hook.
 class FastPath {
 public:
     virtual ~FastPath() = default;
@@ -93,8 +99,7 @@ public:
     virtual bpf_object* object() noexcept = 0;
 };
 
-/// A FastPath over a bpftool skeleton: `auto f = std::make_unique<SkeletonFastPath<fw_bpf>>();`
-/// then set `f->skeleton().rodata->…` and map sizes, and return it from Staged::open().
+/// A FastPath over a bpftool skeleton.
 template <class Skeleton>
 class SkeletonFastPath final : public FastPath {
 public:
@@ -113,6 +118,21 @@ private:
     Skeleton* skeleton_;
 };
 
+/// A copy for `hook` of the skeletons that evnf_plugin() makes of one source, both set up by `set_up(skeleton)`:
+/// `return open_fast_path<fw_bpf, fw_tc_bpf>(hook, [&](auto& skeleton) { skeleton.rodata->… = …; });`
+template <class Xdp, class Tc, class SetUp>
+std::unique_ptr<FastPath> open_fast_path(FastPathHook hook, SetUp set_up)
+{
+    if (hook == FastPathHook::tc) {
+        auto fast_path = std::make_unique<SkeletonFastPath<Tc>>();
+        set_up(fast_path->skeleton());
+        return fast_path;
+    }
+    auto fast_path = std::make_unique<SkeletonFastPath<Xdp>>();
+    set_up(fast_path->skeleton());
+    return fast_path;
+}
+
 /// The plugin's maps of one generation, by name. File descriptors stay the daemon's.
 class Maps {
 public:
@@ -127,8 +147,17 @@ class Staged {
 public:
     virtual ~Staged() = default;
     /// A fresh copy of the BPF object, opened, with read-only data and map sizes set, not loaded.
-    /// Called once for each distinct chain that the plugin is in.
-    virtual std::unique_ptr<FastPath> open() = 0;
+    /// Called once for each distinct chain that the plugin is in, and hook that the chain runs at.
+    virtual std::unique_ptr<FastPath> open(FastPathHook hook) = 0;
+    /// Whether the fast path may leave a packet to the kernel (evnf_kernel). Where it does after having said no,
+    /// the packet is dropped as `not_resumable`.
+    virtual bool leaves_chain() const { return true; }
+    /// Addresses that no interface has and the fast path answers for. The daemon routes them, so that what a stage before
+    /// leaves to the kernel meets netfilter's FORWARD under such an address, and then the rest of its chain.
+    virtual std::vector<Address> virtual_addresses() const { return {}; }
+    /// All that open() and fill() depend on, as text of any form: two settings with equal fingerprints give the same
+    /// fast path, and a reload need not touch it. Empty: no such promise.
+    virtual std::string fingerprint() const { return {}; }
     /// Fills the maps of the new generation; no packet can reach it yet. State maps are live:
     /// only what no live packet uses may be written there.
     virtual void fill(const Maps& maps) { (void)maps; }

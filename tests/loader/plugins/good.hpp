@@ -9,7 +9,8 @@
 template <class Skeleton = pass_bpf>
 class GoodStaged : public evnf::Staged {
 public:
-    std::unique_ptr<evnf::FastPath> open() override { return std::make_unique<evnf::SkeletonFastPath<Skeleton>>(); }
+    std::unique_ptr<evnf::FastPath> open(evnf::FastPathHook) override { return std::make_unique<evnf::SkeletonFastPath<Skeleton>>(); }
+    bool leaves_chain() const override { return false; }
     void commit(std::shared_ptr<const evnf::Maps>) noexcept override {}
 };
 

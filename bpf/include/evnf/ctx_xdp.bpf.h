@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* The context layer over XDP: frames as they are on the wire. */
+#pragma once
+
+typedef struct xdp_md evnf_ctx;
+
+#define EVNF_SECTION "xdp"
+#define EVNF_CHAIN evnf_chain
+
+enum {
+	EVNF_TC = 0,
+	EVNF_HOOK_DROP = XDP_DROP,
+	EVNF_HOOK_PASS = XDP_PASS,
+};
+
+static __always_inline __u32 evnf_frame_length(const evnf_ctx *ctx)
+{
+	return ctx->data_end - ctx->data;
+}
+
+/* True on that interface: where a frame comes in or, at tc egress, leaves. */
+static __always_inline bool evnf_is_at(const evnf_ctx *ctx, __u32 ifindex)
+{
+	return ctx->ingress_ifindex == ifindex;
+}
+
+/* True in BPF_PROG_TEST_RUN, whose frames come from the loopback device (always interface 1). */
+static __always_inline bool evnf_is_test_run(const evnf_ctx *ctx)
+{
+	return evnf_is_at(ctx, 1);
+}
+
+/* Makes more of the frame's begin readable; false where nothing changed. */
+static __always_inline bool evnf_pull(evnf_ctx *ctx)
+{
+	return false;
+}
+
+/* A VLAN tag that is not in the frame any more, in host order; -1 where there is none. */
+static __always_inline int evnf_outer_vlan(const evnf_ctx *ctx)
+{
+	return -1;
+}
+
+/* Copies frame bytes of a length known only at run time; 0 or a negative errno. */
+static __always_inline long evnf_load_bytes(evnf_ctx *ctx, __u32 offset, void *to, __u32 length)
+{
+	return bpf_xdp_load_bytes(ctx, offset, to, length);
+}
+
+/*
+ * Follows in the L4 checksum at `offset` what changed in the pseudo header and
+ * in the segment. UDP's checksum 0 means that there is none: it stays, and is
+ * never the result. False where the frame is too short.
+ */
+static __always_inline bool evnf_adjust_l4_checksum(evnf_ctx *ctx, __u32 offset, __u32 pseudo_header,
+						    __u32 segment, bool is_udp)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u64 bounded = offset & (2 * EVNF_MAX_OFFSET - 1);
+	__u16 *checksum = data + bounded;
+
+	if ((void *)(checksum + 1) > end)
+		return false;
+	if (is_udp && !*checksum)
+		return true;
+	*checksum = evnf_checksum_add(*checksum, pseudo_header + segment);
+	if (is_udp && !*checksum)
+		*checksum = 0xffff;
+	return true;
+}
+
+static __always_inline __u32 evnf_segment_length(const evnf_ctx *ctx, const struct evnf_packet *pkt)
+{
+	return pkt->l3_length;
+}
+
+/* The frame goes to the kernel next: what the tc programs behind must know goes before it as metadata. */
+static __always_inline bool evnf_hand(evnf_ctx *ctx, __u16 word, __u32 egress)
+{
+	struct evnf_handover *handover;
+
+	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*handover)))
+		return false;
+	handover = (void *)(long)ctx->data_meta;
+	if ((void *)(handover + 1) > (void *)(long)ctx->data)
+		return false;
+	handover->magic = EVNF_HANDOVER_MAGIC;
+	handover->word = word;
+	handover->egress = egress;
+	return true;
+}
+
+/* Sends the frame out of the port that it came from. */
+static __always_inline int evnf_reply(evnf_ctx *ctx, const struct evnf_packet *pkt)
+{
+	return XDP_TX;
+}
+
+/* Sends the frame out of the port that element `port` of a devmap names; where there is none, the kernel traces it. */
+static __always_inline int evnf_redirect(evnf_ctx *ctx, void *devmap, __u32 port, __u32 ifindex)
+{
+	return bpf_redirect_map(devmap, port, XDP_ABORTED);
+}
+
+/* The handover at tc does it (evnf/handover.bpf.h), TTL included; without metadata the kernel routes the packet. */
+static __always_inline int evnf_redirect_unresolved(evnf_ctx *ctx, __u32 ifindex)
+{
+	evnf_hand(ctx, EVNF_RESUME_NEIGHBOUR, ifindex);
+	return XDP_PASS;
+}

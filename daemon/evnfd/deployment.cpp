@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: MIT
+#include "deployment.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+namespace evnf {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+/// How long a packet may be in the kernel's hands and still come back: an unanswered neighbour request takes 3 s.
+constexpr auto kWayThroughKernel = 5s;
+
+/// The PROG_ARRAYs are emptied when nobody in user space refers to them: their pins keep the chains alive without us.
+std::filesystem::path chain_pin(std::uint32_t generation, const std::string& map)
+{
+    return std::filesystem::path{"chains"} / fmt::format("{}{}", generation, map == "evnf_tc_chain" ? "-tc" : "");
+}
+
+bool takes_filters(const Link& link)
+{
+    return link.ethernet && !link.loopback;
+}
+
+} // namespace
+
+Deployment::Deployment(boost::asio::io_context& io, const PinDirectory& pins, const Routing& routing, Dataplane& dataplane,
+                       spdlog::logger& log)
+    : pins_{pins},
+      routing_{routing},
+      dataplane_{dataplane},
+      log_{log},
+      redirect_errors_{log},
+      attachments_{pins, log},
+      vip_device_{log},
+      former_timer_{io}
+{
+}
+
+void Deployment::look_up(Blueprint& blueprint) const
+{
+    std::vector<std::string> missing;
+    for (const auto& port : blueprint.settings.ports) {
+        if (const auto link = routing_.find(port.name))
+            blueprint.links[port.name] = {link->ifindex, link->mac};
+        else if (dataplane_.ports().find(port.name) < 0)
+            missing.push_back(port.name);
+        else
+            log_.warn("port {}: its interface is not there; it is served when it comes", port.name);
+        if (attachments_.needs_bridge(port)) blueprint.bridged.insert(port.name);
+    }
+    if (!missing.empty())
+        throw std::runtime_error{fmt::format("no such interface: {}: see 'ip link', and name under 'ports' what is there", fmt::join(missing, ", "))};
+}
+
+AttachmentPlan Deployment::plan(const PortSettings& port, unsigned ifindex, const Generation& generation) const
+{
+    return {{port.name, ifindex}, port.hook, generation.entries().at(port.name)};
+}
+
+evnf_routing Deployment::routing_for(const Generation& generation) const
+{
+    evnf_routing routing = routing_state_;
+    routing.cacheable = routing_.cacheable();
+    if (!generation.can_resume()) routing.vip_device = 0;
+    return routing;
+}
+
+std::set<Address> Deployment::virtual_addresses(const Blueprint& blueprint) const
+{
+    std::set<Address> addresses;
+    for (const auto& [name, plugin] : blueprint.plugins)
+        for (const auto& address : plugin.staged->virtual_addresses()) addresses.insert(address);
+    return addresses;
+}
+
+unsigned Deployment::smallest_mtu() const
+{
+    unsigned mtu = 65535;
+    for (const auto& [port, ifindex] : served_)
+        if (const auto link = routing_.links().find(ifindex); link != routing_.links().end()) mtu = std::min(mtu, link->second.mtu);
+    return mtu;
+}
+
+/// What brings packets back stands before the first of them leaves.
+void Deployment::deploy_resume(const Dataplane::Candidate& candidate)
+{
+    const auto& generation = *candidate.generation;
+    if (!generation.can_resume()) return;
+    auto vips = virtual_addresses(candidate.blueprint);
+    if (!vips.empty()) {
+        const Device device = vip_device_.ensure(smallest_mtu());
+        routing_state_.vip_device = device.ifindex;
+        attachments_.cover(device, generation.resume());
+        vip_device_.route(vips);
+    }
+    vips_ = std::move(vips);
+    generation.open_reentry();
+}
+
+void Deployment::swap(const Dataplane::Candidate& candidate)
+{
+    const auto& generation = *candidate.generation;
+    std::vector<AttachmentPlan> plans;
+    std::vector<unsigned> ifindexes;
+    std::map<std::string, unsigned> served;
+    for (const auto& port : candidate.blueprint.settings.ports) {
+        const auto link = candidate.blueprint.links.find(port.name);
+        if (link == candidate.blueprint.links.end()) continue;
+        plans.push_back(plan(port, link->second.ifindex, generation));
+        ifindexes.push_back(link->second.ifindex);
+        served[port.name] = link->second.ifindex;
+    }
+    const auto served_before = std::exchange(served_, served);
+    try {
+        pin_chains(generation);
+        deploy_resume(candidate);
+        generation.set_routing(routing_for(generation));
+        redirect_errors_.set_ports(ifindexes);
+        if (generation.can_resume())
+            for (const auto& [ifindex, link] : routing_.links())
+                if (takes_filters(link)) attachments_.cover({link.name, ifindex}, generation.resume());
+        attachments_.swap(plans, {generation.handover(), generation.resume()});
+    } catch (...) {
+        served_ = served_before;
+        generation.close_reentry();
+        unpin_chains(generation);
+        throw;
+    }
+}
+
+void Deployment::settle(std::unique_ptr<Generation> former)
+{
+    std::vector<std::string> ports;
+    for (const auto& port : dataplane_.settings().ports) ports.push_back(port.name);
+    attachments_.keep_only(ports);
+    if (former && !former->can_resume())
+        unpin_chains(*former);
+    else if (former)
+        former_.push_back({std::move(former), std::chrono::steady_clock::now() + kWayThroughKernel});
+    wait_for_former();
+}
+
+void Deployment::wait_for_former()
+{
+    const auto until = former_.empty() ? std::chrono::steady_clock::now() + kWayThroughKernel : former_.front().until;
+    former_timer_.expires_at(until);
+    former_timer_.async_wait([this](boost::system::error_code error) {
+        if (!error) release_former();
+    });
+}
+
+void Deployment::release_former()
+{
+    const auto now = std::chrono::steady_clock::now();
+    while (!former_.empty() && former_.front().until <= now) {
+        former_.front().generation->close_reentry();
+        unpin_chains(*former_.front().generation);
+        former_.pop_front();
+    }
+    if (former_.empty())
+        sweep();
+    else
+        wait_for_former();
+}
+
+/// Nothing but the running generation is in use: what else there is, was left by it or by an earlier daemon.
+void Deployment::sweep()
+try {
+    const auto& generation = dataplane_.generation();
+    std::set<std::string> kept;
+    for (const auto& chain : generation.chains()) kept.insert(chain_pin(generation.number(), chain.name()).filename());
+    for (const auto& name : pins_.list("chains"))
+        if (!kept.contains(name)) pins_.unpin(std::filesystem::path{"chains"} / name);
+    generation.close_other_reentries();
+    vip_device_.keep_only(vips_);
+    if (!generation.can_resume()) attachments_.uncover();
+    routing_state_.strict = 1;
+    generation.set_routing(routing_for(generation));
+} catch (const std::exception& error) {
+    log_.error("cannot clean up after former generations: {}", error.what());
+}
+
+void Deployment::pin_chains(const Generation& generation) const
+{
+    for (const auto& chain : generation.chains()) pins_.pin(chain.fd(), chain_pin(generation.number(), chain.name()));
+}
+
+void Deployment::unpin_chains(const Generation& generation) const
+{
+    for (const auto& chain : generation.chains()) pins_.unpin(chain_pin(generation.number(), chain.name()));
+}
+
+void Deployment::detach()
+{
+    attachments_.detach_all();
+    vip_device_.remove();
+    pins_.remove_all();
+    log_.info("detached from all ports");
+}
+
+void Deployment::on_routing_change()
+{
+    ++routing_state_.generation;
+    if (dataplane_.running()) dataplane_.generation().set_routing(routing_for(dataplane_.generation()));
+}
+
+void Deployment::on_link(const std::string& name, const Link* link)
+{
+    if (!dataplane_.running()) return;
+    if (link) cover(*link);
+    for (const auto& port : dataplane_.settings().ports) {
+        if (port.name != name) continue;
+        if (link)
+            serve(port, *link);
+        else
+            lose(port);
+        if (routing_state_.vip_device) vip_device_.ensure(smallest_mtu());
+    }
+}
+
+/// Packets may leave by any interface, and one that is in the middle of its chain must not slip out.
+void Deployment::cover(const Link& link)
+{
+    if (!dataplane_.generation().can_resume() || !takes_filters(link)) return;
+    try {
+        attachments_.cover({link.name, link.ifindex}, dataplane_.generation().resume());
+    } catch (const std::exception& error) {
+        log_.error("packets that leave by {} do not go on with their chain: {}", link.name, error.what());
+    }
+}
+
+/// The interface of a port is there: new, or changed.
+void Deployment::serve(const PortSettings& port, const Link& link)
+try {
+    const auto& generation = dataplane_.generation();
+    const auto before = served_.find(port.name);
+    log_.info("port {}: {}", port.name, link.up ? "up" : "down");
+    generation.set_port(dataplane_.ports().at(port.name), {link.ifindex, link.mac});
+    if (before != served_.end() && before->second == link.ifindex) return;
+    if (before != served_.end()) attachments_.forget(before->second);
+    served_[port.name] = link.ifindex;
+    std::vector<unsigned> ifindexes;
+    for (const auto& [name, ifindex] : served_) ifindexes.push_back(ifindex);
+    redirect_errors_.set_ports(ifindexes);
+    attachments_.swap({plan(port, link.ifindex, generation)}, {generation.handover(), generation.resume()});
+    log_.info("port {}: its interface has come (index {}) and is served", port.name, link.ifindex);
+} catch (const std::exception& error) {
+    log_.error("port {}: its interface is there and cannot be served: {}", port.name, error.what());
+}
+
+void Deployment::lose(const PortSettings& port)
+{
+    const auto served = served_.find(port.name);
+    if (served == served_.end()) return;
+    if (const auto renamed = routing_.links().find(served->second); renamed != routing_.links().end()) {
+        log_.warn("port {}: its interface is called {} now, and is still served; name it so under 'ports'", port.name, renamed->second.name);
+        return;
+    }
+    log_.warn("port {}: its interface is gone; it is served again when it comes back", port.name);
+    attachments_.forget(served->second);
+    dataplane_.generation().set_port(dataplane_.ports().at(port.name), {});
+    served_.erase(served);
+}
+
+PortStatus Deployment::status(const std::string& port) const
+{
+    const auto hook = attachments_.hook(port);
+    const auto served = served_.find(port);
+    const auto link = served == served_.end() ? routing_.links().end() : routing_.links().find(served->second);
+    return {hook ? hook_name(*hook) : "none", link != routing_.links().end() && link->second.up};
+}
+
+} // namespace evnf

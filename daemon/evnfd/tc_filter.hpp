@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+/// eVNF's filter in the clsact qdisc of an interface. It belongs to the kernel once it is there: it outlives the daemon.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace evnf {
+
+enum class TcPoint { ingress, egress };
+
+/// An interface for messages and for the kernel.
+struct Device {
+    std::string name;
+    unsigned ifindex = 0;
+};
+
+/// Puts the program in place of ours that is there, in one step, or makes the filter and the qdisc. Throws with a remedy
+/// when a filter that is not ours stands in its place.
+void set_filter(const Device& device, TcPoint point, int program);
+/// Removes our filter, and the qdisc when no filter is left in it. No error where the interface is gone.
+void remove_filter(const Device& device, TcPoint point);
+/// True where our filter is there.
+bool has_filter(const Device& device, TcPoint point);
+
+} // namespace evnf
