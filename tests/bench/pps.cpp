@@ -5,25 +5,20 @@
 /// One thread does it all: the kernel runs the router and the receiver behind each batch on the CPU that
 /// sent it.
 #include <arpa/inet.h>
-#include <fcntl.h>
-#include <net/if.h>
-#include <sched.h>
 
 #include <boost/json.hpp>
 #include <boost/program_options.hpp>
 #include <chrono>
 #include <cstring>
 #include <iostream>
-#include <memory>
 #include <numeric>
 #include <thread>
-
-#include <evnf/bpf.hpp>
 
 #include "bare_forward_bpf.skel.h"
 #include "generator_bpf.skel.h"
 #include "packet.hpp"
 #include "receiver_bpf.skel.h"
+#include "skeleton.hpp"
 
 using namespace evnf;
 using namespace evnf::test;
@@ -66,49 +61,6 @@ Options read_options(int argc, char** argv)
     if (!options.flows || (options.flows & (options.flows - 1)))
         throw std::invalid_argument{"--flows must be a power of 2"};
     return options;
-}
-
-/// This thread is in that network namespace from here on.
-void enter(const std::string& file)
-{
-    const Fd space{::open(file.c_str(), O_RDONLY | O_CLOEXEC)};
-    if (!space || ::setns(space.get(), CLONE_NEWNET)) throw_errno(errno, "cannot enter " + file);
-}
-
-std::uint32_t interface_index(const char* name)
-{
-    const std::uint32_t index = if_nametoindex(name);
-    if (!index) throw_errno(errno, std::string{"no interface "} + name);
-    return index;
-}
-
-void must(int error, const char* what)
-{
-    if (error) throw_errno(-error, what);
-}
-
-/// Owns a skeleton: its programs, maps and links go with it.
-template <class Skeleton>
-struct Destroy {
-    void operator()(Skeleton* skeleton) const { Skeleton::destroy(skeleton); }
-};
-template <class Skeleton>
-using Owned = std::unique_ptr<Skeleton, Destroy<Skeleton>>;
-
-template <class Skeleton>
-Owned<Skeleton> open()
-{
-    Owned<Skeleton> skeleton{Skeleton::open()};
-    if (!skeleton) throw_errno(errno, "cannot open a BPF object");
-    return skeleton;
-}
-
-/// The program takes what arrives at eth0, natively, until the link is destroyed.
-bpf_link* attach_to_eth0(const bpf_program* program)
-{
-    bpf_link* link = bpf_program__attach_xdp(program, static_cast<int>(interface_index("eth0")));
-    if (!link) throw_errno(errno, "cannot attach to eth0");
-    return link;
 }
 
 Owned<bare_forward_bpf> become_bare_router()
