@@ -39,6 +39,13 @@ readonly TABLE='
     filtered          netfilter  10.4.0.0          65536  21400  100    62-1500    df  filtered
     filtered6         netfilter  2001:db8:4::      65536  21500  100    82-1500    df  filtered
     filtered_default  default    10.4.0.0          65536  21600  100    62-1500    df  filtered
+    accepted          netfilter  10.4.0.0          65536  21700  100    62-1500    df  received
+    accepted6         netfilter  2001:db8:4::      65536  21800  100    82-1500    df  received
+    accepted_default  default    10.4.0.0          65536  21900  100    62-1500    df  received
+    vip_left          netfilter  10.2.0.2          1      22000  1      62-1280    df  received
+    vip_left6         netfilter  2001:db8:2::2     1      22100  1      82-1280    df  received
+    no_neighbour_left netfilter  10.5.0.0          64     22200  100    62-1280    df  received
+    fragmented_left   netfilter  10.6.0.0          65536  22300  100    1281-1500  -   received
 '
 
 declare -A FW ADDRESS HOSTS PORT PORTS LENGTHS DF ENDS
