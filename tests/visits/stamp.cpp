@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "stamp_bpf.skel.h"
+#include "stamp_tc_bpf.skel.h"
 #include "visits_shared.h"
 
 namespace {
@@ -16,12 +17,11 @@ class StampStaged : public Staged {
 public:
     StampStaged(std::uint8_t mark, Live& live) : mark_{mark}, live_{live} {}
 
-    std::unique_ptr<FastPath> open() override
+    std::unique_ptr<FastPath> open(FastPathHook hook) override
     {
-        auto fast_path = std::make_unique<SkeletonFastPath<stamp_bpf>>();
-        fast_path->skeleton().rodata->mark = mark_;
-        return fast_path;
+        return open_fast_path<stamp_bpf, stamp_tc_bpf>(hook, [this](auto& skeleton) { skeleton.rodata->mark = mark_; });
     }
+    bool leaves_chain() const override { return false; }
     void commit(Live maps) noexcept override { live_ = std::move(maps); }
 
 private:
