@@ -17,12 +17,6 @@ namespace {
 
 constexpr std::chrono::seconds kNeighbourPeriod{5};
 
-/// The PROG_ARRAY is emptied when nobody in user space refers to it: its pin keeps the chain alive without us.
-std::filesystem::path chain_pin(std::uint32_t generation)
-{
-    return std::filesystem::path{"chains"} / std::to_string(generation);
-}
-
 bool is_off(const char* sysctl)
 {
     std::ifstream file{sysctl};

@@ -10,6 +10,7 @@
 #include <stdexcept>
 
 #include "entry_bpf.skel.h"
+#include "errno_hint.hpp"
 #include "forwarder_bpf.skel.h"
 
 namespace evnf {
@@ -38,7 +39,10 @@ int keep_message(libbpf_print_level level, const char* format, va_list arguments
 
 [[noreturn]] void throw_load_error(int error, const std::string& what)
 {
-    throw std::runtime_error{fmt::format("{}: {}\n{}", what, std::strerror(error), libbpf_messages)};
+    if (libbpf_messages.find("END PROG LOAD LOG") == std::string::npos)
+        throw std::runtime_error{fmt::format("{}\n{}", describe_errno(error, what), libbpf_messages)};
+    throw std::runtime_error{fmt::format("{}: the kernel's verifier refuses it ({}): use a build of it for this kernel; the verifier's last words:\n{}",
+                                         what, std::strerror(error), libbpf_messages)};
 }
 
 bool is_framework_map(std::string_view name)

@@ -1,79 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include "state.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <linux/magic.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
-#include <unistd.h>
 
 #include <cstring>
+
+#include "errno_hint.hpp"
 
 namespace evnf {
 
 namespace fs = std::filesystem;
-
-PinDirectory::PinDirectory(fs::path path) : path_{std::move(path)}
-{
-    if (mkdir(path_.c_str(), 0700) != 0 && errno != EEXIST)
-        throw_errno(errno, fmt::format("cannot make the pin directory {}", path_.string()));
-    lock_ = Fd{::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)};
-    if (!lock_) throw_errno(errno, fmt::format("cannot open the pin directory {}", path_.string()));
-    struct statfs filesystem {};
-    struct stat status {};
-    if (fstatfs(lock_.get(), &filesystem) != 0 || fstat(lock_.get(), &status) != 0)
-        throw_errno(errno, fmt::format("cannot examine the pin directory {}", path_.string()));
-    if (filesystem.f_type != BPF_FS_MAGIC)
-        throw std::runtime_error{fmt::format("the pin directory {} is not on a bpf filesystem: mount -t bpf bpf {}",
-                                             path_.string(), path_.parent_path().string())};
-    // Programs found here are adopted: nobody else may have put them there.
-    if (status.st_uid != geteuid() || (status.st_mode & 0077))
-        throw std::runtime_error{fmt::format("the pin directory {} must belong to uid {} with mode 0700: remove it, or chown and chmod it",
-                                             path_.string(), geteuid())};
-    if (flock(lock_.get(), LOCK_EX | LOCK_NB) != 0)
-        throw_errno(errno, fmt::format("the pin directory {} is in use by another evnfd", path_.string()));
-}
-
-void PinDirectory::pin(int fd, const fs::path& name) const
-{
-    const auto path = path_ / name;
-    std::error_code ignored;
-    fs::create_directories(path.parent_path(), ignored);
-    unpin(name);
-    if (const int error = bpf_obj_pin(fd, path.c_str())) throw_errno(-error, fmt::format("cannot pin {}", path.string()));
-}
-
-void PinDirectory::rename(const fs::path& from, const fs::path& to) const
-{
-    std::error_code error;
-    fs::rename(path_ / from, path_ / to, error);
-    if (error) throw_errno(error.value(), fmt::format("cannot rename the pin {}", (path_ / from).string()));
-}
-
-Fd PinDirectory::open(const fs::path& name) const
-{
-    const auto path = path_ / name;
-    const int fd = bpf_obj_get(path.c_str());
-    if (fd < 0 && fd != -ENOENT) throw_errno(-fd, fmt::format("cannot open the pin {}", path.string()));
-    return Fd{fd < 0 ? -1 : fd};
-}
-
-void PinDirectory::unpin(const fs::path& name) const
-{
-    const auto path = path_ / name;
-    std::error_code error;
-    fs::remove(path, error);
-    if (error) throw_errno(error.value(), fmt::format("cannot remove the pin {}", path.string()));
-}
-
-void PinDirectory::remove_all() const
-{
-    std::error_code error;
-    fs::remove_all(path_, error);
-    if (error) throw_errno(error.value(), fmt::format("cannot remove the pin directory {}", path_.string()));
-}
 
 namespace {
 
@@ -141,7 +77,7 @@ void StateStore::create(const std::string& name, std::uint32_t value_size, std::
     if (fitting(kFramework, name, wanted)) return;
     Fd fd{bpf_map_create(BPF_MAP_TYPE_ARRAY, ("evnf_" + name).substr(0, 15).c_str(), wanted.key_size, value_size,
                          entries, nullptr)};
-    if (!fd) throw_errno(errno, fmt::format("cannot create map {}", name));
+    if (!fd) throw_with_hint(errno, fmt::format("cannot create map {}", name));
     std::vector<Made> made;
     made.push_back({kFramework, name, std::move(fd)});
     prepare(made);

@@ -15,6 +15,8 @@
 #include <evnf/packet_shared.h>
 #include <evnf/slots.hpp>
 
+#include "pin_directory.hpp"
+
 namespace evnf {
 
 /// The owner of the framework's own maps.
@@ -27,27 +29,6 @@ struct Meta {
     std::uint32_t layouts[EVNF_MAX_STAGES]; ///< of each plugin's state maps, by stage index
 };
 inline constexpr std::uint32_t kMetaVersion = 1;
-
-/// A directory on bpffs that belongs to one daemon: mode 0700, ours, locked while we live.
-class PinDirectory {
-public:
-    /// Creates it where it is missing. Throws when it is not on bpffs, belongs to somebody else, is open to others,
-    /// or another daemon holds it.
-    explicit PinDirectory(std::filesystem::path path);
-
-    const std::filesystem::path& path() const noexcept { return path_; }
-    /// Pins under a relative path, in place of what was there; directories are made.
-    void pin(int fd, const std::filesystem::path& name) const;
-    void rename(const std::filesystem::path& from, const std::filesystem::path& to) const;
-    /// The object pinned there, or an empty Fd where there is none.
-    Fd open(const std::filesystem::path& name) const;
-    void unpin(const std::filesystem::path& name) const;
-    void remove_all() const;
-
-private:
-    std::filesystem::path path_;
-    Fd lock_;
-};
 
 /// The state maps by owner ("evnf" or a plugin's instance) and name. With a pin directory it starts from the
 /// maps pinned there and pins what is kept; without one it lives as long as this object.
