@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <set>
 
 namespace evnf {
 
@@ -141,6 +142,19 @@ void Attachments::check_hook(const Link& link, const AttachmentPlan& plan) const
         plan.port, hook_name(link.hook), hook_name(plan.hook))};
 }
 
+void Attachments::prepare(const std::vector<AttachmentPlan>& plans) const
+{
+    for (const auto& plan : plans) pins_.pin(plan.program, next(program_pin(plan.port)));
+}
+
+/// What cannot be renamed is renamed by the next start.
+void Attachments::keep_programs(const std::vector<AttachmentPlan>& plans) const noexcept
+try {
+    for (const auto& plan : plans) pins_.rename(next(program_pin(plan.port)), program_pin(plan.port));
+} catch (const std::exception& error) {
+    log_.error("the entries of this generation are not all in their place yet: {}", error.what());
+}
+
 void Attachments::swap(const std::vector<AttachmentPlan>& plans)
 {
     std::map<std::string, int> before;
@@ -165,11 +179,11 @@ void Attachments::swap(const std::vector<AttachmentPlan>& plans)
             }
             done.push_back(plan);
         }
-        for (const auto& plan : plans) pins_.pin(plan.program, program_pin(plan.port));
     } catch (...) {
         roll_back(done, before);
         throw;
     }
+    keep_programs(plans);
 }
 
 void Attachments::roll_back(const std::vector<AttachmentPlan>& done, const std::map<std::string, int>& before)
@@ -200,6 +214,11 @@ void Attachments::keep_only(const std::vector<std::string>& ports)
         log_.info("port {}: detached", link->first);
         link = links_.erase(link);
     }
+    // Leftovers of a kill, and of interfaces that were gone when we started.
+    std::set<std::string> names;
+    for (const auto& port : ports) names.insert(without_dots(port));
+    pins_.keep_only("links", names);
+    pins_.keep_only("entries", names);
 }
 
 void Attachments::detach_all()

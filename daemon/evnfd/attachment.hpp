@@ -28,6 +28,8 @@ class Attachments {
 public:
     Attachments(const PinDirectory& pins, spdlog::logger& log);
 
+    /// Pins the programs as the next entries: the part of swap() that concerns pins and can fail.
+    void prepare(const std::vector<AttachmentPlan>& plans) const;
     /// Points every port at its new program, making links where there are none. All or nothing: on failure the ports
     /// that were done go back to the program that they had, new links are removed, and the reason is thrown.
     void swap(const std::vector<AttachmentPlan>& plans);
@@ -50,6 +52,7 @@ private:
     Link create(const AttachmentPlan& plan) const;
     std::optional<Link> adopt(const std::string& port) const;
     void check_hook(const Link& link, const AttachmentPlan& plan) const;
+    void keep_programs(const std::vector<AttachmentPlan>& plans) const noexcept;
     void roll_back(const std::vector<AttachmentPlan>& done, const std::map<std::string, int>& before);
 
     const PinDirectory& pins_;

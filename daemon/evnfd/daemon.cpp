@@ -8,6 +8,8 @@
 #include <csignal>
 #include <fstream>
 
+#include "recovery.hpp"
+
 namespace evnf {
 
 namespace asio = boost::asio;
@@ -38,7 +40,7 @@ Daemon::Daemon(asio::io_context& io, std::string config_file, const Settings& se
     : io_{io},
       config_file_{std::move(config_file)},
       log_{std::move(log)},
-      pins_{settings.pin_dir},
+      pins_{recover_pins(settings.pin_dir, *log_)},
       routing_{io.get_executor(), *log_,
                {[this] { on_routing_change(); }, [this](const std::string& name, const Link* link) { on_link(name, link); }}},
       redirect_errors_{*log_},
@@ -76,19 +78,29 @@ void Daemon::apply()
     try {
         swap(candidate);
     } catch (...) {
-        dataplane_.abandon(candidate);
-        pins_.unpin(chain_pin(number));
+        give_up(candidate);
         throw;
     }
-    const auto previous = dataplane_.last_number();
     dataplane_.commit(std::move(candidate));
     std::vector<std::string> ports;
     for (const auto& port : dataplane_.settings().ports) ports.push_back(port.name);
     attachments_.keep_only(ports);
-    if (previous > 0) pins_.unpin(chain_pin(previous));
+    pins_.keep_only("chains", {std::to_string(number)});
     log_->set_level(dataplane_.settings().log_level);
     const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - started;
     log_->info("generation {} carries traffic on {} ({:.0f} ms)", number, fmt::join(ports, ", "), took.count());
+}
+
+/// The chain's pin first: without it what is in next/ means nothing (recovery.hpp).
+void Daemon::give_up(const Dataplane::Candidate& candidate) noexcept
+{
+    try {
+        pins_.unpin(chain_pin(candidate.blueprint.number));
+    } catch (const std::exception& error) {
+        log_->error("a generation that was given up stays pinned: {}", error.what());
+        return;
+    }
+    dataplane_.abandon(candidate);
 }
 
 /// Some settings are what a running daemon stands on.
@@ -117,7 +129,6 @@ std::map<std::string, PortLink> Daemon::find_links(const Settings& settings) con
 void Daemon::swap(Dataplane::Candidate& candidate)
 {
     const auto& blueprint = candidate.blueprint;
-    pins_.pin(candidate.generation->framework_map("evnf_chain").fd(), chain_pin(blueprint.number));
     candidate.generation->set_routing({routing_state_.generation, routing_.cacheable()});
     std::vector<AttachmentPlan> plans;
     std::vector<unsigned> ifindexes;
@@ -127,6 +138,8 @@ void Daemon::swap(Dataplane::Candidate& candidate)
         ifindexes.push_back(ifindex);
     }
     redirect_errors_.set_ports(ifindexes);
+    attachments_.prepare(plans);
+    pins_.pin(candidate.generation->framework_map("evnf_chain").fd(), chain_pin(blueprint.number));
     attachments_.swap(plans);
 }
 

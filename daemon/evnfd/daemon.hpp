@@ -36,6 +36,7 @@ private:
     void check_unchanged(const Settings& next) const;
     std::map<std::string, PortLink> find_links(const Settings& settings) const;
     void swap(Dataplane::Candidate& candidate);
+    void give_up(const Dataplane::Candidate& candidate) noexcept;
     void wait_for_signal();
     void reload_on_signal();
     void stop();

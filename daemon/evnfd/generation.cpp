@@ -144,6 +144,7 @@ void Generation::share_maps(bpf_object* object, const std::string& owner, const 
         const std::string name = bpf_map__name(map);
         const std::string holder = is_framework_map(name) ? kFramework : owner;
         const bool is_state = bpf_map__pin_path(map) != nullptr;
+        if (is_state) state_maps_.emplace(holder, name);
         bpf_map__set_pin_path(map, nullptr); // the StateStore pins, when the generation goes live
         int error = 0;
         if (maps_of(holder).has(name)) {

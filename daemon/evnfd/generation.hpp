@@ -8,6 +8,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,8 @@ public:
     MapRef framework_map(const std::string& name) const;
     /// Throws std::out_of_range when the instance is in no chain.
     std::shared_ptr<const Maps> maps(const std::string& instance) const;
+    /// All state maps that its programs use.
+    const std::set<StateKey>& state_maps() const noexcept { return state_maps_; }
     /// The state maps that this generation made, for the StateStore to keep when it goes live.
     std::vector<StateStore::Made>& made() noexcept { return made_; }
 
@@ -84,6 +87,7 @@ private:
     std::vector<std::unique_ptr<FastPath>> objects_;
     std::map<std::string, int> entries_;
     std::vector<std::uint16_t> wires_; ///< the other end, by port index
+    std::set<StateKey> state_maps_;
     std::vector<StateStore::Made> made_;
 };
 

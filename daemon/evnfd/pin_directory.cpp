@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "errno_hint.hpp"
 
@@ -76,6 +77,13 @@ std::vector<std::string> PinDirectory::list(const fs::path& directory) const
     for (const auto& entry : fs::directory_iterator{path_ / directory, missing}) names.push_back(entry.path().filename().string());
     std::sort(names.begin(), names.end());
     return names;
+}
+
+std::uint32_t PinDirectory::newest_chain() const
+{
+    std::uint32_t newest = 0;
+    for (const auto& name : list("chains")) newest = std::max(newest, static_cast<std::uint32_t>(std::strtoul(name.c_str(), nullptr, 10)));
+    return newest;
 }
 
 void PinDirectory::unpin(const fs::path& name) const

@@ -35,6 +35,8 @@ public:
     Fd open(const std::filesystem::path& name) const;
     /// What is in a directory, sorted; nothing where it is missing.
     std::vector<std::string> list(const std::filesystem::path& directory) const;
+    /// The highest generation whose PROG_ARRAY is pinned; 0 where there is none.
+    std::uint32_t newest_chain() const;
     /// A pin or a directory with all that is in it; it may be missing.
     void unpin(const std::filesystem::path& name) const;
     /// Removes all else from a directory.
