@@ -6,6 +6,7 @@
 #include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -31,6 +32,7 @@ PinDirectory::PinDirectory(fs::path path) : path_{std::move(path)}
     if (filesystem.f_type != BPF_FS_MAGIC)
         throw std::runtime_error{fmt::format("the pin directory {} is not on a bpf filesystem: mount -t bpf bpf {}",
                                              path_.string(), path_.parent_path().string())};
+    if (filesystem.f_flags & ST_RDONLY) throw_with_hint(EROFS, fmt::format("cannot use the pin directory {}", path_.string()));
     // Programs found here are adopted: nobody else may have put them there.
     if (status.st_uid != geteuid() || (status.st_mode & 0077))
         throw std::runtime_error{fmt::format("the pin directory {} must belong to uid {} with mode 0700: remove it, or chown and chmod it",
