@@ -8,16 +8,18 @@ readonly OLDER=3baa6c8 # 0.1.0, before packets came back from the kernel
 older=$EVNF_BUILD/older-$OLDER
 repository=$LAB_SOURCE/../..
 
-# Built once: the directory is named by the commit.
+# Built once, since the directory is named by the commit; a build that was cut off goes on.
 build_older() {
     [[ ! -e $older/built ]] || return 0
     git -C "$repository" cat-file -e "$OLDER^{commit}" 2>/dev/null ||
         fail "commit $OLDER is not in this clone: git fetch --unshallow"
     local launcher=()
     command -v ccache >/dev/null && launcher=(-DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
-    rm -rf "$older"
-    mkdir -p "$older/source"
-    git -C "$repository" archive "$OLDER" | tar -x -C "$older/source"
+    if [[ ! -d $older/source ]]; then
+        mkdir -p "$older/source.part"
+        git -C "$repository" archive "$OLDER" | tar -x -C "$older/source.part"
+        mv "$older/source.part" "$older/source"
+    fi
     {
         cmake -G Ninja -S "$older/source" -B "$older" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DBUILD_TESTING=OFF "${launcher[@]}" &&
             cmake --build "$older" --target evnfd evnfctl fw dpi lb
