@@ -109,8 +109,7 @@ void StateStore::adopt()
 /// The records of a store that has none yet. They are pinned with the first generation's.
 void StateStore::make_records()
 {
-    const std::uint32_t number = pins_ ? pins_->newest_chain() : 0;
-    if (!fitting(kFramework, "meta", kMetaInfo)) maps_[{kFramework, "meta"}] = make_meta({.version = kMetaVersion, .generation = number});
+    if (!fitting(kFramework, "meta", kMetaInfo)) maps_[{kFramework, "meta"}] = make_meta({.version = kMetaVersion});
     if (!fitting(kFramework, "port_names", kPortNamesInfo)) maps_[{kFramework, "port_names"}] = make_names("port_names", kPortNamesInfo, {});
     if (!fitting(kFramework, "stage_names", kStageNamesInfo)) maps_[{kFramework, "stage_names"}] = make_names("stage_names", kStageNamesInfo, {});
 }

@@ -69,6 +69,6 @@ lab_up
 start_nginx s1 s2
 config "$LAB_DIR/evnf.yaml" "on_stop: keep" <"$LAB_SOURCE/chain.yaml"
 take_over KILL
-ctl detach
+ctl detach >/dev/null
 assert_eventually '[[ ! -S $EVNFD_SOCKET ]]' "evnfd has ended"
 take_over TERM
