@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <set>
 
 namespace evnf {
 
@@ -198,11 +199,25 @@ void Attachments::swap(const std::vector<AttachmentPlan>& plans, const TcProgram
 {
     Undo undo{log_};
     for (const auto& plan : plans) attach(plan, programs, undo);
-    for (const auto& plan : plans)
-        pins_.pin(plan.hook == Hook::tc ? plan.entries.tc : plan.entries.xdp, entry_pin(plan.device.name));
-    pins_.pin(programs.handover, kHandoverPin);
-    pins_.pin(programs.resume, kResumePin);
     undo.keep();
+    keep_programs();
+}
+
+void Attachments::prepare(const std::vector<AttachmentPlan>& plans, const TcPrograms& programs) const
+{
+    for (const auto& plan : plans)
+        pins_.pin(plan.hook == Hook::tc ? plan.entries.tc : plan.entries.xdp, next(entry_pin(plan.device.name)));
+    pins_.pin(programs.handover, next(kHandoverPin));
+    pins_.pin(programs.resume, next(kResumePin));
+}
+
+/// What cannot be renamed is renamed by the next start.
+void Attachments::keep_programs() const noexcept
+try {
+    for (const fs::path directory : {"entries", "programs"})
+        for (const auto& name : pins_.list(next(directory))) pins_.rename(next(directory / name), directory / name);
+} catch (const std::exception& error) {
+    log_.error("the programs of this generation are not all in their place yet: {}", error.what());
 }
 
 /// The order lets every packet meet one chain, and only one: tc programs let pass by what an XDP chain has handed over.
@@ -345,6 +360,11 @@ void Attachments::keep_only(const std::vector<std::string>& ports)
     for (const auto& [port, ifindex] : tc_ports_) gone.push_back(port);
     for (const auto& port : gone)
         if (std::find(ports.begin(), ports.end(), port) == ports.end()) detach(port);
+    // Leftovers of a kill, and of interfaces that were gone when we started.
+    std::set<std::string> names;
+    for (const auto& port : ports) names.insert(without_dots(port));
+    pins_.keep_only("links", names);
+    pins_.keep_only("entries", names);
 }
 
 void Attachments::detach_all()

@@ -52,6 +52,8 @@ class Attachments {
 public:
     Attachments(const PinDirectory& pins, spdlog::logger& log);
 
+    /// Pins the programs as the next ones: the part of swap() that concerns pins and can fail.
+    void prepare(const std::vector<AttachmentPlan>& plans, const TcPrograms& programs) const;
     /// Points every port at its new program, in whatever mode it ran before. All or nothing: on failure everything is
     /// as it was, and the reason is thrown.
     void swap(const std::vector<AttachmentPlan>& plans, const TcPrograms& programs);
@@ -88,6 +90,7 @@ private:
     void adopt_ports();
     void adopt_devices();
     std::optional<Link> adopt(const std::string& port) const;
+    void keep_programs() const noexcept;
     void attach(const AttachmentPlan& plan, const TcPrograms& programs, Undo& undo);
     void set_link(const AttachmentPlan& plan, Undo& undo);
     void remove_link(const std::string& port, Undo& undo);

@@ -12,6 +12,7 @@
 #include <evnf/plugin.hpp>
 
 #include "clock_bpf.skel.h" // needs evnf_clock
+#include "errno_hint.hpp"
 
 namespace evnf {
 
@@ -47,7 +48,7 @@ unsigned nearest_hz(double measured)
 FastPathClock::FastPathClock()
 {
     SkeletonFastPath<clock_bpf> clock;
-    if (const int error = clock_bpf::load(&clock.skeleton())) throw_errno(-error, "cannot load the clock program");
+    if (const int error = clock_bpf::load(&clock.skeleton())) throw_with_hint(-error, "cannot load the clock program");
     const evnf_clock first = at_a_tick(clock.skeleton());
     std::this_thread::sleep_for(std::chrono::milliseconds{20});
     const evnf_clock second = at_a_tick(clock.skeleton());

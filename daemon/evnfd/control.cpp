@@ -10,7 +10,7 @@
 #include <memory>
 #include <stdexcept>
 
-#include <evnf/bpf.hpp>
+#include "errno_hint.hpp"
 
 namespace evnf {
 
@@ -90,8 +90,10 @@ ControlServer::ControlServer(asio::io_context& io, const std::filesystem::path& 
         acceptor_.open();
         acceptor_.bind(local::endpoint{path.string()});
         acceptor_.listen();
-    } catch (const std::system_error& error) {
-        throw_errno(error.code().value(), fmt::format("cannot listen on the control socket {}", path.string()));
+    } catch (const boost::system::system_error& error) {
+        throw_with_hint(error.code().value(), fmt::format("cannot listen on the control socket {}", path.string()));
+    } catch (const std::filesystem::filesystem_error& error) {
+        throw_with_hint(error.code().value(), fmt::format("cannot make the place of the control socket {}", path.string()));
     }
     chmod(path.c_str(), 0660);
     accept();

@@ -8,6 +8,8 @@
 #include <csignal>
 #include <fstream>
 
+#include "recovery.hpp"
+
 namespace evnf {
 
 namespace asio = boost::asio;
@@ -38,7 +40,7 @@ Daemon::Daemon(asio::io_context& io, std::string config_file, const Settings& se
     : io_{io},
       config_file_{std::move(config_file)},
       log_{std::move(log)},
-      pins_{settings.pin_dir},
+      pins_{recover_pins(settings.pin_dir, *log_)},
       routing_{io.get_executor(), *log_,
                {[this] { deployment_.on_routing_change(); },
                 [this](const std::string& name, const Link* link) { deployment_.on_link(name, link); }}},
@@ -76,7 +78,7 @@ void Daemon::apply()
     try {
         deployment_.swap(candidate);
     } catch (...) {
-        dataplane_.abandon(candidate);
+        give_up(candidate);
         throw;
     }
     deployment_.settle(dataplane_.commit(std::move(candidate)));
@@ -85,6 +87,18 @@ void Daemon::apply()
     log_->set_level(dataplane_.settings().log_level);
     const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - started;
     log_->info("generation {} carries traffic on {} ({:.0f} ms)", number, fmt::join(ports, ", "), took.count());
+}
+
+/// The chains' pins first: without them what is in next/ means nothing (recovery.hpp).
+void Daemon::give_up(const Dataplane::Candidate& candidate) noexcept
+{
+    try {
+        deployment_.give_up(*candidate.generation);
+    } catch (const std::exception& error) {
+        log_->error("a generation that was given up stays pinned: {}", error.what());
+        return;
+    }
+    dataplane_.abandon(candidate);
 }
 
 /// Some settings are what a running daemon stands on.

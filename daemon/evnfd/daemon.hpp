@@ -32,6 +32,7 @@ public:
 
 private:
     void apply();
+    void give_up(const Dataplane::Candidate& candidate) noexcept;
     void check_unchanged(const Settings& next) const;
     void wait_for_signal();
     void reload_on_signal();

@@ -138,7 +138,7 @@ Dataplane::Candidate Dataplane::finish_staging(const Settings& settings, Problem
 {
     Candidate candidate;
     candidate.blueprint = stage(settings, problems, instances_, context_, ports_, stages_);
-    candidate.blueprint.number = state_.meta().generation + 1;
+    candidate.blueprint.number = state_.last_number() + 1;
     candidate.blueprint.slot = dry_run_ ? 0 : free_slot(candidate.blueprint.number);
     candidate.blueprint.dry_run = dry_run_;
     return candidate;
@@ -161,12 +161,27 @@ std::uint32_t Dataplane::free_slot(std::uint32_t number) const
 void Dataplane::discard_foreign_state(const Blueprint& blueprint)
 {
     const Meta meta = state_.meta();
+    std::set<std::string> foreign;
     for (const auto& [name, plugin] : blueprint.plugins) {
         const auto stage = stages_.find(name);
-        if (stage < 0 || meta.layouts[stage] == layout_id(*plugin.instance)) continue;
+        const bool ours = stage >= 0 && meta.layouts[stage] == layout_id(*plugin.instance);
+        if (ours || !state_.has_any(name)) continue;
         context_.log->warn("plugin {}: its state is of another layout: starts empty", name);
-        state_.discard(name);
+        foreign.insert(name);
     }
+    state_.discard(std::move(foreign));
+}
+
+/// The maps that the generation adds to the state, and the record of what it is.
+void Dataplane::prepare_state(Candidate& candidate) const
+{
+    const auto& blueprint = candidate.blueprint;
+    auto& made = candidate.generation->made();
+    for (const auto& map : made) state_.copy_entries(map);
+    Meta meta{.version = kMetaVersion, .generation = blueprint.number};
+    for (const auto& [name, plugin] : blueprint.plugins) meta.layouts[plugin.stage] = layout_id(*plugin.instance);
+    for (auto& map : state_.record(meta, blueprint.ports, blueprint.stages)) made.push_back(std::move(map));
+    state_.prepare(made);
 }
 
 void Dataplane::load(Candidate& candidate)
@@ -174,8 +189,7 @@ void Dataplane::load(Candidate& candidate)
     discard_foreign_state(candidate.blueprint);
     candidate.generation = std::make_unique<Generation>(candidate.blueprint, state_);
     try {
-        for (const auto& made : candidate.generation->made()) state_.copy_entries(made);
-        state_.prepare(candidate.generation->made());
+        prepare_state(candidate);
         for (const auto& [name, plugin] : candidate.blueprint.plugins) plugin.instance->start();
     } catch (...) {
         abandon(candidate);
@@ -185,7 +199,7 @@ void Dataplane::load(Candidate& candidate)
 
 void Dataplane::abandon(const Candidate& candidate) noexcept
 {
-    if (candidate.generation) state_.abandon(candidate.generation->made());
+    if (candidate.generation) state_.abandon();
 }
 
 std::unique_ptr<Generation> Dataplane::commit(Candidate candidate)
@@ -196,9 +210,6 @@ std::unique_ptr<Generation> Dataplane::commit(Candidate candidate)
     state_.keep(std::move(next.made()));
     ports_.commit(blueprint.ports, state_.names_of_ports());
     stages_.commit(blueprint.stages, state_.names_of_stages());
-    Meta meta{.version = kMetaVersion, .generation = blueprint.number};
-    for (const auto& [name, plugin] : blueprint.plugins) meta.layouts[plugin.stage] = layout_id(*plugin.instance);
-    state_.write_meta(meta);
 
     Instances instances;
     for (auto& [name, plugin] : blueprint.plugins) {
@@ -208,8 +219,7 @@ std::unique_ptr<Generation> Dataplane::commit(Candidate candidate)
     }
     wait_for_packets_in_flight();
     auto retired = std::exchange(generation_, std::move(candidate.generation));
-    for (const auto& [name, instance] : instances_)
-        if (!instances.contains(name)) state_.forget(name);
+    state_.keep_only(generation_->state_maps());
     instances_ = std::move(instances);
     settings_ = std::move(blueprint.settings);
     return retired;

@@ -46,8 +46,6 @@ public:
     void abandon(const Candidate& candidate) noexcept;
 
     bool running() const noexcept { return generation_ != nullptr; }
-    /// The number that the next generation will have, and the last that carried traffic before this daemon.
-    std::uint32_t last_number() const { return state_.meta().generation; }
     const Generation& generation() const { return *generation_; }
     const Settings& settings() const { return settings_; }
     const Instances& instances() const { return instances_; }
@@ -59,6 +57,7 @@ public:
 private:
     Candidate finish_staging(const Settings& settings, Problems& problems) const;
     void discard_foreign_state(const Blueprint& blueprint);
+    void prepare_state(Candidate& candidate) const;
     std::uint32_t free_slot(std::uint32_t number) const;
 
     InstanceContext context_;

@@ -15,12 +15,6 @@ namespace {
 /// How long a packet may be in the kernel's hands and still come back: an unanswered neighbour request takes 3 s.
 constexpr auto kWayThroughKernel = 5s;
 
-/// The PROG_ARRAYs are emptied when nobody in user space refers to them: their pins keep the chains alive without us.
-std::filesystem::path chain_pin(std::uint32_t generation, const std::string& map)
-{
-    return std::filesystem::path{"chains"} / fmt::format("{}{}", generation, map == "evnf_tc_chain" ? "-tc" : "");
-}
-
 bool takes_filters(const Link& link)
 {
     return link.ethernet && !link.loopback;
@@ -116,7 +110,9 @@ void Deployment::swap(const Dataplane::Candidate& candidate)
         served[port.name] = link->second.ifindex;
     }
     const auto served_before = std::exchange(served_, served);
+    const TcPrograms programs{generation.handover(), generation.resume()};
     try {
+        attachments_.prepare(plans, programs);
         pin_chains(generation);
         deploy_resume(candidate);
         generation.set_routing(routing_for(generation));
@@ -124,13 +120,17 @@ void Deployment::swap(const Dataplane::Candidate& candidate)
         if (generation.can_resume())
             for (const auto& [ifindex, link] : routing_.links())
                 if (takes_filters(link)) attachments_.cover({link.name, ifindex}, generation.resume());
-        attachments_.swap(plans, {generation.handover(), generation.resume()});
+        attachments_.swap(plans, programs);
     } catch (...) {
         served_ = served_before;
-        generation.close_reentry();
-        unpin_chains(generation);
         throw;
     }
+}
+
+void Deployment::give_up(const Generation& generation) const
+{
+    unpin_chains(generation);
+    generation.close_reentry();
 }
 
 void Deployment::settle(std::unique_ptr<Generation> former)
@@ -138,10 +138,9 @@ void Deployment::settle(std::unique_ptr<Generation> former)
     std::vector<std::string> ports;
     for (const auto& port : dataplane_.settings().ports) ports.push_back(port.name);
     attachments_.keep_only(ports);
-    if (former && !former->can_resume())
-        unpin_chains(*former);
-    else if (former)
+    if (former && former->can_resume())
         former_.push_back({std::move(former), std::chrono::steady_clock::now() + kWayThroughKernel});
+    if (!dataplane_.generation().others_can_resume()) sweep();
     wait_for_former();
 }
 
@@ -162,10 +161,11 @@ void Deployment::release_former()
         unpin_chains(*former_.front().generation);
         former_.pop_front();
     }
-    if (former_.empty())
-        sweep();
-    else
-        wait_for_former();
+    if (!former_.empty()) return wait_for_former();
+    sweep();
+    // By now every packet in the kernel's hands has met the filters.
+    routing_state_.strict = 1;
+    dataplane_.generation().set_routing(routing_for(dataplane_.generation()));
 }
 
 /// Nothing but the running generation is in use: what else there is, was left by it or by an earlier daemon.
@@ -173,26 +173,25 @@ void Deployment::sweep()
 try {
     const auto& generation = dataplane_.generation();
     std::set<std::string> kept;
-    for (const auto& chain : generation.chains()) kept.insert(chain_pin(generation.number(), chain.name()).filename());
-    for (const auto& name : pins_.list("chains"))
-        if (!kept.contains(name)) pins_.unpin(std::filesystem::path{"chains"} / name);
+    for (std::size_t i = 0; i < generation.chains().size(); ++i) kept.insert(chain_pin(generation.number(), i > 0).filename());
+    pins_.keep_only("chains", kept);
     generation.close_other_reentries();
     vip_device_.keep_only(vips_);
     if (!generation.can_resume()) attachments_.uncover();
-    routing_state_.strict = 1;
-    generation.set_routing(routing_for(generation));
 } catch (const std::exception& error) {
     log_.error("cannot clean up after former generations: {}", error.what());
 }
 
+/// The first one says that the swap has begun (recovery.hpp).
 void Deployment::pin_chains(const Generation& generation) const
 {
-    for (const auto& chain : generation.chains()) pins_.pin(chain.fd(), chain_pin(generation.number(), chain.name()));
+    const auto chains = generation.chains();
+    for (std::size_t i = chains.size(); i-- > 0;) pins_.pin(chains[i].fd(), chain_pin(generation.number(), i > 0));
 }
 
 void Deployment::unpin_chains(const Generation& generation) const
 {
-    for (const auto& chain : generation.chains()) pins_.unpin(chain_pin(generation.number(), chain.name()));
+    for (const bool second : {false, true}) pins_.unpin(chain_pin(generation.number(), second));
 }
 
 void Deployment::detach()
@@ -247,7 +246,10 @@ try {
     std::vector<unsigned> ifindexes;
     for (const auto& [name, ifindex] : served_) ifindexes.push_back(ifindex);
     redirect_errors_.set_ports(ifindexes);
-    attachments_.swap({plan(port, link.ifindex, generation)}, {generation.handover(), generation.resume()});
+    const std::vector<AttachmentPlan> plans{plan(port, link.ifindex, generation)};
+    const TcPrograms programs{generation.handover(), generation.resume()};
+    attachments_.prepare(plans, programs);
+    attachments_.swap(plans, programs);
     log_.info("port {}: its interface has come (index {}) and is served", port.name, link.ifindex);
 } catch (const std::exception& error) {
     log_.error("port {}: its interface is there and cannot be served: {}", port.name, error.what());

@@ -29,6 +29,8 @@ public:
     void look_up(Blueprint& blueprint) const;
     /// Points everything at the candidate's generation. Throws, and then all is as it was.
     void swap(const Dataplane::Candidate& candidate);
+    /// A generation that was not swapped in, or not whole, goes.
+    void give_up(const Generation& generation) const;
     /// After the commit: what only the former generation needed goes, now or when its last packets are through.
     void settle(std::unique_ptr<Generation> former);
     /// Takes everything off the interfaces, and all pins.

@@ -145,10 +145,17 @@ void Generation::close_reentry() const
     if (can_resume()) framework_map("evnf_generations").erase(slot_);
 }
 
+bool Generation::others_can_resume() const
+{
+    for (std::uint32_t slot = 1; slot < EVNF_GENERATIONS; ++slot)
+        if (slot != slot_ && framework_map("evnf_generations").find<__u32>(slot)) return true;
+    return false;
+}
+
 void Generation::close_other_reentries() const
 {
     for (std::uint32_t slot = 1; slot < EVNF_GENERATIONS; ++slot)
-        if (slot != slot_ || !can_resume()) framework_map("evnf_generations").erase(slot);
+        if (slot != slot_) framework_map("evnf_generations").erase(slot);
 }
 
 std::vector<MapRef> Generation::chains() const

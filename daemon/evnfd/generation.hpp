@@ -67,15 +67,19 @@ public:
     bool can_resume() const noexcept { return reentry_ >= 0; }
     void open_reentry() const;
     void close_reentry() const;
+    /// Whether packets may come back to another generation, of this or of an earlier daemon.
+    bool others_can_resume() const;
     /// Nothing comes back to any other generation any more.
     void close_other_reentries() const;
-    /// Descriptors of its PROG_ARRAYs, by name: who pins them keeps the chains alive.
+    /// Its PROG_ARRAYs, one or two: who holds their descriptors keeps the chains alive.
     std::vector<MapRef> chains() const;
     /// A map of the framework, named evnf_*.
     MapRef framework_map(const std::string& name) const;
     bool has_framework_map(const std::string& name) const;
     /// Throws std::out_of_range when the instance is in no chain.
     std::shared_ptr<const Maps> maps(const std::string& instance) const { return loader_.maps(instance); }
+    /// All state maps that its programs use.
+    const std::set<StateKey>& state_maps() const noexcept { return loader_.state_maps(); }
     /// The state maps that this generation made, for the StateStore to keep when it goes live.
     std::vector<StateStore::Made>& made() noexcept { return loader_.made(); }
 

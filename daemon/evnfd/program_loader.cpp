@@ -8,6 +8,8 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "errno_hint.hpp"
+
 namespace evnf {
 
 namespace {
@@ -34,7 +36,10 @@ int keep_message(libbpf_print_level level, const char* format, va_list arguments
 
 [[noreturn]] void throw_load_error(int error, const std::string& what)
 {
-    throw std::runtime_error{fmt::format("{}: {}\n{}", what, std::strerror(error), libbpf_messages)};
+    if (libbpf_messages.find("END PROG LOAD LOG") == std::string::npos)
+        throw std::runtime_error{fmt::format("{}\n{}", describe_errno(error, what), libbpf_messages)};
+    throw std::runtime_error{fmt::format("{}: the kernel's verifier refuses it ({}): use a build of it for this kernel; the verifier's last words:\n{}",
+                                         what, std::strerror(error), libbpf_messages)};
 }
 
 bool is_framework_map(std::string_view name)
@@ -127,6 +132,7 @@ void ProgramLoader::share_maps(bpf_object* object, const std::string& owner)
         const std::string name = bpf_map__name(map);
         const std::string holder = is_framework_map(name) ? kFramework : owner;
         const bool is_state = bpf_map__pin_path(map) != nullptr;
+        if (is_state) state_maps_.emplace(holder, name);
         bpf_map__set_pin_path(map, nullptr); // the StateStore pins, when the generation goes live
         int error = 0;
         if (maps_of(holder).has(name)) {

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,8 @@ public:
     bool has(const std::string& owner) const { return maps_.contains(owner); }
     /// Throws std::out_of_range when nothing was loaded for the owner.
     std::shared_ptr<OwnedMaps> maps(const std::string& owner) const;
+    /// All state maps that its programs use.
+    const std::set<StateKey>& state_maps() const noexcept { return state_maps_; }
     /// The state maps that were made, for the StateStore to keep when they go live.
     std::vector<StateStore::Made>& made() noexcept { return made_; }
     /// Takes the programs and maps of `owner` from `other` in place of its own, which are released.
@@ -53,6 +56,7 @@ private:
     const StateStore& state_;
     std::map<std::string, std::shared_ptr<OwnedMaps>> maps_;                 ///< by owner
     std::map<std::string, std::vector<std::unique_ptr<FastPath>>> objects_; ///< by owner
+    std::set<StateKey> state_maps_;
     std::vector<StateStore::Made> made_;
 };
 

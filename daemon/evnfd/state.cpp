@@ -1,103 +1,22 @@
 // SPDX-License-Identifier: MIT
 #include "state.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <linux/magic.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
+
+#include "errno_hint.hpp"
 
 namespace evnf {
 
 namespace fs = std::filesystem;
 
-PinDirectory::PinDirectory(fs::path path) : path_{std::move(path)}
-{
-    if (mkdir(path_.c_str(), 0700) != 0 && errno != EEXIST)
-        throw_errno(errno, fmt::format("cannot make the pin directory {}", path_.string()));
-    lock_ = Fd{::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)};
-    if (!lock_) throw_errno(errno, fmt::format("cannot open the pin directory {}", path_.string()));
-    struct statfs filesystem {};
-    struct stat status {};
-    if (fstatfs(lock_.get(), &filesystem) != 0 || fstat(lock_.get(), &status) != 0)
-        throw_errno(errno, fmt::format("cannot examine the pin directory {}", path_.string()));
-    if (filesystem.f_type != BPF_FS_MAGIC)
-        throw std::runtime_error{fmt::format("the pin directory {} is not on a bpf filesystem: mount -t bpf bpf {}",
-                                             path_.string(), path_.parent_path().string())};
-    // Programs found here are adopted: nobody else may have put them there.
-    if (status.st_uid != geteuid() || (status.st_mode & 0077))
-        throw std::runtime_error{fmt::format("the pin directory {} must belong to uid {} with mode 0700: remove it, or chown and chmod it",
-                                             path_.string(), geteuid())};
-    if (flock(lock_.get(), LOCK_EX | LOCK_NB) != 0)
-        throw_errno(errno, fmt::format("the pin directory {} is in use by another evnfd", path_.string()));
-}
-
-void PinDirectory::pin(int fd, const fs::path& name) const
-{
-    const auto path = path_ / name;
-    std::error_code ignored;
-    fs::create_directories(path.parent_path(), ignored);
-    unpin(name);
-    if (const int error = bpf_obj_pin(fd, path.c_str())) throw_errno(-error, fmt::format("cannot pin {}", path.string()));
-}
-
-void PinDirectory::rename(const fs::path& from, const fs::path& to) const
-{
-    std::error_code error;
-    fs::rename(path_ / from, path_ / to, error);
-    if (error) throw_errno(error.value(), fmt::format("cannot rename the pin {}", (path_ / from).string()));
-}
-
-Fd PinDirectory::open(const fs::path& name) const
-{
-    const auto path = path_ / name;
-    const int fd = bpf_obj_get(path.c_str());
-    if (fd < 0 && fd != -ENOENT) throw_errno(-fd, fmt::format("cannot open the pin {}", path.string()));
-    return Fd{fd < 0 ? -1 : fd};
-}
-
-void PinDirectory::unpin(const fs::path& name) const
-{
-    const auto path = path_ / name;
-    std::error_code error;
-    fs::remove(path, error);
-    if (error) throw_errno(error.value(), fmt::format("cannot remove the pin {}", path.string()));
-}
-
-std::vector<std::string> PinDirectory::list(const fs::path& directory) const
-{
-    std::vector<std::string> names;
-    std::error_code missing;
-    for (const auto& entry : fs::directory_iterator{path_ / directory, missing}) names.push_back(entry.path().filename().string());
-    return names;
-}
-
-void PinDirectory::remove_all() const
-{
-    std::error_code error;
-    fs::remove_all(path_, error);
-    if (error) throw_errno(error.value(), fmt::format("cannot remove the pin directory {}", path_.string()));
-}
-
 namespace {
 
-fs::path pin_name(const std::string& owner, const std::string& name)
-{
-    return fs::path{"state"} / owner / name;
-}
-
-/// Ends the name of a pin beside the map that it will replace; left over only by a crash, and then ignored.
-/// No map is named so, and bpffs allows no dots.
-constexpr std::string_view kNext = "-next";
-
-fs::path next_pin_name(const StateStore::Made& made)
-{
-    return pin_name(made.owner, made.name + std::string{kNext});
-}
+constexpr MapInfo kMetaInfo{BPF_MAP_TYPE_ARRAY, sizeof(__u32), sizeof(Meta), 1, 0};
+constexpr MapInfo kPortNamesInfo{BPF_MAP_TYPE_ARRAY, sizeof(__u32), sizeof(SlotName), EVNF_MAX_PORTS, 0};
+constexpr MapInfo kStageNamesInfo{BPF_MAP_TYPE_ARRAY, sizeof(__u32), sizeof(SlotName), EVNF_MAX_STAGES, 0};
 
 bool differs_in_size_only(const MapInfo& a, const MapInfo& b)
 {
@@ -111,49 +30,88 @@ bool is_hash(const MapInfo& info)
     return info.type == BPF_MAP_TYPE_HASH || info.type == BPF_MAP_TYPE_LRU_HASH;
 }
 
+Fd make_array(const std::string& name, const MapInfo& info)
+{
+    Fd fd{bpf_map_create(BPF_MAP_TYPE_ARRAY, ("evnf_" + name).substr(0, 15).c_str(), info.key_size, info.value_size,
+                         info.max_entries, nullptr)};
+    if (!fd) throw_with_hint(errno, fmt::format("cannot create map {}", name));
+    return fd;
+}
+
+Fd make_names(const std::string& name, const MapInfo& info, const Slots::Plan& plan)
+{
+    Fd fd = make_array(name, info);
+    for (const auto& [slot_name, slot] : plan.slots) {
+        SlotName text{};
+        slot_name.copy(text.text, kSlotNameSize - 1);
+        MapRef{fd.get(), name}.update(slot, text);
+    }
+    return fd;
+}
+
+Fd make_meta(const Meta& meta)
+{
+    Fd fd = make_array("meta", kMetaInfo);
+    MapRef{fd.get(), "meta"}.update(__u32{0}, meta);
+    return fd;
+}
+
 } // namespace
+
+std::optional<Meta> read_meta(const PinDirectory& pins, const fs::path& name)
+{
+    const Fd fd = pins.open(name);
+    if (!fd) return std::nullopt;
+    const MapRef map{fd.get(), "meta"};
+    if (map.info() != kMetaInfo) return std::nullopt;
+    const auto meta = map.find<Meta>(__u32{0});
+    return meta && meta->version == kMetaVersion ? meta : std::nullopt;
+}
+
+fs::path state_pin(const std::string& owner, const std::string& name)
+{
+    return fs::path{"state"} / owner / name;
+}
+
+void copy_entries(const MapRef& from, const MapRef& to, spdlog::logger& log)
+{
+    const MapInfo old = from.info();
+    if (!is_hash(old) || !differs_in_size_only(old, to.info())) return;
+    std::uint64_t lost = 0;
+    // By batches: a walk from key to key begins anew whenever its key is deleted, and traffic deletes many.
+    from.for_each_bytes(old.key_size, old.value_size, [&](const void* key, const void* value) {
+        const int error = bpf_map_update_elem(to.fd(), key, value, BPF_NOEXIST);
+        if (error && error != -EEXIST) ++lost;
+    });
+    if (lost) log.warn("{} entries of {} found no room in the smaller map", lost, to.name());
+}
 
 StateStore::StateStore(const PinDirectory* pins, spdlog::logger& log) : pins_{pins}, log_{log}
 {
     if (pins_) adopt();
-    create("meta", sizeof(Meta), 1);
-    create("port_names", sizeof(SlotName), EVNF_MAX_PORTS);
-    create("stage_names", sizeof(SlotName), EVNF_MAX_STAGES);
+    make_records();
 }
 
-/// Takes over what an earlier daemon pinned, unless it comes from a version that we do not understand.
+/// Takes over what an earlier daemon pinned, unless it comes from a version that we do not understand. That stays
+/// pinned until a generation of ours carries traffic: the other version may be started again.
 void StateStore::adopt()
 {
-    const auto root = pins_->path() / "state";
-    if (!fs::exists(root)) return;
-    for (const auto& owner : fs::directory_iterator{root})
-        for (const auto& map : fs::directory_iterator{owner.path()}) {
-            if (map.path().filename().string().ends_with(kNext)) continue;
-            const auto key = std::pair{owner.path().filename().string(), map.path().filename().string()};
-            try {
-                maps_[key] = pins_->open(pin_name(key.first, key.second));
-            } catch (const std::system_error& error) {
-                log_.warn("{}: not a map that can be adopted, replaced: {}", map.path().string(), error.what());
-            }
-        }
-    const auto found = maps_.find({kFramework, "meta"});
-    const bool known = found != maps_.end() && MapRef{found->second.get(), "meta"}.info().value_size == sizeof(Meta);
-    if (known && meta().version == kMetaVersion) return;
-    if (!maps_.empty()) log_.warn("{}: state of another version of evnfd: not adopted", root.string());
-    maps_.clear();
+    const auto owners = pins_->list("state");
+    if (owners.empty()) return;
+    if (!read_meta(*pins_, state_pin(kFramework, "meta"))) {
+        log_.warn("{}: state of another version of evnfd, or without its record: not adopted", (pins_->path() / "state").string());
+        return;
+    }
+    for (const auto& owner : owners)
+        for (const auto& name : pins_->list(fs::path{"state"} / owner)) maps_[{owner, name}] = pins_->open(state_pin(owner, name));
 }
 
-void StateStore::create(const std::string& name, std::uint32_t value_size, std::uint32_t entries)
+/// The records of a store that has none yet. They are pinned with the first generation's.
+void StateStore::make_records()
 {
-    const MapInfo wanted{BPF_MAP_TYPE_ARRAY, sizeof(__u32), value_size, entries, 0};
-    if (fitting(kFramework, name, wanted)) return;
-    Fd fd{bpf_map_create(BPF_MAP_TYPE_ARRAY, ("evnf_" + name).substr(0, 15).c_str(), wanted.key_size, value_size,
-                         entries, nullptr)};
-    if (!fd) throw_errno(errno, fmt::format("cannot create map {}", name));
-    std::vector<Made> made;
-    made.push_back({kFramework, name, std::move(fd)});
-    prepare(made);
-    keep(std::move(made));
+    if (!fitting(kFramework, "meta", kMetaInfo)) maps_[{kFramework, "meta"}] = make_meta({.version = kMetaVersion});
+    if (!fitting(kFramework, "port_names", kPortNamesInfo)) maps_[{kFramework, "port_names"}] = make_names("port_names", kPortNamesInfo, {});
+    if (!fitting(kFramework, "stage_names", kStageNamesInfo)) maps_[{kFramework, "stage_names"}] = make_names("stage_names", kStageNamesInfo, {});
 }
 
 const Fd* StateStore::fitting(const std::string& owner, const std::string& name, const MapInfo& wanted) const
@@ -169,58 +127,65 @@ const Fd* StateStore::fitting(const std::string& owner, const std::string& name,
     return nullptr;
 }
 
+std::vector<StateStore::Made> StateStore::record(const Meta& meta, const Slots::Plan& ports, const Slots::Plan& stages) const
+{
+    std::vector<Made> made;
+    made.push_back({kFramework, "port_names", make_names("port_names", kPortNamesInfo, ports)});
+    made.push_back({kFramework, "stage_names", make_names("stage_names", kStageNamesInfo, stages)});
+    made.push_back({kFramework, "meta", make_meta(meta)});
+    return made;
+}
+
 void StateStore::copy_entries(const Made& made) const
 {
     const auto found = maps_.find({made.owner, made.name});
     if (found == maps_.end() || discarded_.contains(made.owner)) return;
-    const MapRef from{found->second.get(), made.name}, to{made.fd.get(), made.name};
-    const MapInfo old = from.info();
-    if (!is_hash(old) || !differs_in_size_only(old, to.info())) return;
-    std::vector<char> key(old.key_size), next(old.key_size), value(old.value_size);
-    std::uint64_t lost = 0;
-    for (int more = bpf_map_get_next_key(from.fd(), nullptr, next.data()); more == 0;
-         more = bpf_map_get_next_key(from.fd(), key.data(), next.data())) {
-        key = next;
-        if (bpf_map_lookup_elem(from.fd(), key.data(), value.data()) != 0) continue;
-        const int error = bpf_map_update_elem(to.fd(), key.data(), value.data(), BPF_NOEXIST);
-        if (error && error != -EEXIST) ++lost;
-    }
-    if (lost) log_.warn("{}: {} entries of {} found no room in the smaller map", made.owner, lost, made.name);
+    evnf::copy_entries({found->second.get(), made.name}, {made.fd.get(), made.name}, log_);
 }
 
 void StateStore::prepare(const std::vector<Made>& made) const
 {
     if (!pins_) return;
-    for (const auto& map : made) pins_->pin(map.fd.get(), next_pin_name(map));
+    pins_->unpin("next");
+    for (const auto& map : made) pins_->pin(map.fd.get(), next(state_pin(map.owner, map.name)));
 }
 
-void StateStore::keep(std::vector<Made> made)
+void StateStore::keep(std::vector<Made> made) noexcept
 {
-    for (auto& map : made) {
-        if (pins_) pins_->rename(next_pin_name(map), pin_name(map.owner, map.name));
-        discarded_.erase(map.owner);
-        maps_[{map.owner, map.name}] = std::move(map.fd);
+    try {
+        if (pins_)
+            for (const auto& map : made) pins_->rename(next(state_pin(map.owner, map.name)), state_pin(map.owner, map.name));
+        if (pins_) pins_->unpin("next");
+    } catch (const std::exception& error) {
+        log_.error("the state of this generation is not all in its place yet, the next start puts it there: {}", error.what());
     }
+    for (auto& map : made) maps_[{map.owner, map.name}] = std::move(map.fd);
+    discarded_.clear();
 }
 
-void StateStore::abandon(const std::vector<Made>& made) const noexcept
+void StateStore::abandon() const noexcept
 try {
-    if (!pins_) return;
-    for (const auto& map : made) pins_->unpin(next_pin_name(map));
+    if (pins_) pins_->unpin("next");
 } catch (const std::exception& error) {
     log_.warn("pins of a generation that was given up remain: {}", error.what());
 }
 
-void StateStore::forget(const std::string& owner)
-{
-    for (auto map = maps_.begin(); map != maps_.end();) {
-        if (map->first.first != owner) {
-            ++map;
-            continue;
-        }
-        if (pins_) pins_->unpin(pin_name(owner, map->first.second));
-        map = maps_.erase(map);
-    }
+void StateStore::keep_only(const std::set<StateKey>& used) noexcept
+try {
+    std::map<std::string, std::set<std::string>> names{{kFramework, {"meta", "port_names", "stage_names"}}};
+    for (const auto& [owner, name] : used) names[owner].insert(name);
+    std::erase_if(maps_, [&](const auto& map) {
+        const auto owner = names.find(map.first.first);
+        return owner == names.end() || !owner->second.contains(map.first.second);
+    });
+    if (!pins_) return;
+    for (const auto& owner : pins_->list("state"))
+        if (names.contains(owner))
+            pins_->keep_only(fs::path{"state"} / owner, names.at(owner));
+        else
+            pins_->unpin(fs::path{"state"} / owner);
+} catch (const std::exception& error) {
+    log_.warn("state that nothing uses any more remains: {}", error.what());
 }
 
 std::optional<MapRef> StateStore::find(const std::string& owner, const std::string& name) const
@@ -240,9 +205,14 @@ Meta StateStore::meta() const
     return get("meta").find<Meta>(__u32{0}).value();
 }
 
-void StateStore::write_meta(const Meta& meta) const
+std::uint32_t StateStore::last_number() const
 {
-    get("meta").update(__u32{0}, meta);
+    return std::max(meta().generation, pins_ ? pins_->newest_chain() : 0);
+}
+
+bool StateStore::has_any(const std::string& owner) const
+{
+    return std::any_of(maps_.begin(), maps_.end(), [&](const auto& map) { return map.first.first == owner; });
 }
 
 } // namespace evnf

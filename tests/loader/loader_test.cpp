@@ -129,6 +129,15 @@ TEST_CASE("loader: a stage that does not go on fails the self-test")
     CHECK(running.untouched());
 }
 
+TEST_CASE("loader: a program that the verifier refuses is refused with the verifier's last words")
+{
+    Running running;
+    const auto message = running.refusal("rejected");
+    CHECK_THAT(message, ContainsSubstring("rejected: cannot load its XDP program: the kernel's verifier refuses it"));
+    CHECK_THAT(message, ContainsSubstring("invalid access to packet"));
+    CHECK(running.untouched());
+}
+
 TEST_CASE("loader: a BPF object with two programs is refused")
 {
     Running running;

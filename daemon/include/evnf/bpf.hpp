@@ -116,7 +116,7 @@ public:
     void for_each(Visit visit) const
     {
         check<Key, Value>();
-        for_each_batch(sizeof(Key), sizeof(Value), [&](const void* key, const void* value) {
+        for_each_bytes(sizeof(Key), sizeof(Value), [&](const void* key, const void* value) {
             visit(*static_cast<const Key*>(key), *static_cast<const Value*>(value));
         });
     }
@@ -138,6 +138,18 @@ public:
         return more;
     }
 
+    /// for_each of a map whose types only the kernel knows: `visit(const void* key, const void* value)`.
+    template <class Visit>
+    void for_each_bytes(std::size_t key_size, std::size_t value_size, Visit visit) const
+    {
+        std::vector<std::byte> keys, values;
+        std::vector<std::byte> cursor;
+        for (bool more = true; more;) {
+            const std::size_t count = next_batch(cursor, keys, values, key_size, value_size, more);
+            for (std::size_t i = 0; i < count; ++i) visit(&keys[i * key_size], &values[i * value_size]);
+        }
+    }
+
     /// Number of possible CPUs: the length of a per-CPU value.
     static int cpus();
 
@@ -152,17 +164,6 @@ private:
     void update_batch_bytes(const void* keys, const void* values, std::size_t count) const;
     bool erase_bytes(const void* key) const;
 
-    class Batch; // buffers of one for_each
-    template <class Visit>
-    void for_each_batch(std::size_t key_size, std::size_t value_size, Visit visit) const
-    {
-        std::vector<std::byte> keys, values;
-        std::vector<std::byte> cursor;
-        for (bool more = true; more;) {
-            const std::size_t count = next_batch(cursor, keys, values, key_size, value_size, more);
-            for (std::size_t i = 0; i < count; ++i) visit(&keys[i * key_size], &values[i * value_size]);
-        }
-    }
     /// Fills `keys` and `values`; the count. `more` turns false after the last batch.
     std::size_t next_batch(std::vector<std::byte>& cursor, std::vector<std::byte>& keys,
                            std::vector<std::byte>& values, std::size_t key_size, std::size_t value_size,

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MIT
+#include "good.hpp"
+
+#include "counting_bpf.skel.h"
+
+/// Another network function with a state map of the same name and shape.
+struct Other : Good {
+    using Good::Good;
+    std::unique_ptr<evnf::Staged> stage(const evnf::Node&, const evnf::Ports&) override
+    {
+        return std::make_unique<GoodStaged<counting_bpf>>();
+    }
+};
+
+EVNF_PLUGIN("counting_too", Other, 1, nullptr, evnf::OnError::skip)
