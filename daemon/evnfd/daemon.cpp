@@ -48,7 +48,7 @@ Daemon::Daemon(asio::io_context& io, std::string config_file, const Settings& se
       routing_{io.get_executor(), *log_,
                {[this] { on_routing_change(); }, [this](const std::string& name, const Link* link) { on_link(name, link); }}},
       redirect_errors_{*log_},
-      dataplane_{{io.get_executor(), &clock_, log_, plugin_directory(), false}, &pins_, false},
+      dataplane_{{io.get_executor(), &clock_, log_, plugin_directory(), false, activity_}, &pins_, false},
       attachments_{pins_, *log_},
       signals_{io, SIGHUP, SIGTERM, SIGINT},
       neighbour_timer_{io}
@@ -65,7 +65,9 @@ Daemon::~Daemon() = default;
 
 void Daemon::run()
 {
+    watchdog_.emplace(io_.get_executor(), activity_, log_);
     io_.run();
+    watchdog_.reset();
     if (dataplane_.settings().on_stop == OnStop::detach) detach();
     log_->info("stopped");
 }
@@ -73,6 +75,7 @@ void Daemon::run()
 /// The transaction. Whatever throws leaves the running generation as it was.
 void Daemon::apply()
 {
+    const LoopActivity::Scope scope{*activity_, "a reload"};
     const auto started = std::chrono::steady_clock::now();
     auto candidate = dataplane_.stage_file(config_file_);
     check_unchanged(candidate.blueprint.settings);
@@ -202,9 +205,19 @@ PortStatus Daemon::port_status(const std::string& port) const
     return {hook ? hook_name(*hook) : "none", link && link->up};
 }
 
+json::object Daemon::loop_status() const
+{
+    const auto record = watchdog_ ? watchdog_->record() : LoopWatchdog::Record{};
+    return {{"stalls", record.stalls}, {"longest_ms", record.longest.count()}};
+}
+
 json::value Daemon::handle(const std::string& command, const std::vector<std::string>& args)
 {
-    if (command == "status") return status(dataplane_, config_file_, [this](const auto& port) { return port_status(port); });
+    if (command == "status") {
+        auto answer = status(dataplane_, config_file_, [this](const auto& port) { return port_status(port); });
+        answer["loop"] = loop_status();
+        return answer;
+    }
     if (command == "stats") return stats(dataplane_, redirect_errors_.total());
     if (command == "reload") {
         apply();

@@ -45,7 +45,8 @@ std::set<std::string> instances_in_chains(const Settings& settings)
 std::shared_ptr<Instance> running_or_new(const PluginSettings& plugin, const Instances& running, const InstanceContext& context)
 {
     const auto found = running.find(plugin.instance);
-    if (found != running.end() && found->second->module() == plugin.module) return found->second;
+    const bool usable = found != running.end() && found->second->module() == plugin.module && !found->second->quarantined();
+    if (usable) return found->second;
     return std::make_shared<Instance>(plugin.instance, plugin.module, context);
 }
 
@@ -186,6 +187,7 @@ void Dataplane::commit(Candidate candidate)
     for (auto& [name, plugin] : blueprint.plugins) {
         plugin.staged->commit(next.maps(name));
         plugin.instance->read_rings(*next.maps(name));
+        plugin.instance->forgive();
         instances[name] = plugin.instance;
     }
     wait_for_packets_in_flight();
