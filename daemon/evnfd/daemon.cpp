@@ -16,6 +16,8 @@ namespace json = boost::json;
 namespace {
 
 constexpr std::chrono::seconds kNeighbourPeriod{5};
+constexpr std::chrono::seconds kHeartbeatPeriod{1};
+static_assert(kHeartbeatPeriod.count() < kHeartbeatSeconds);
 
 /// The PROG_ARRAY is emptied when nobody in user space refers to it: its pin keeps the chain alive without us.
 std::filesystem::path chain_pin(std::uint32_t generation)
@@ -51,7 +53,8 @@ Daemon::Daemon(asio::io_context& io, std::string config_file, const Settings& se
       dataplane_{{io.get_executor(), &clock_, log_, plugin_directory(), false, activity_}, &pins_, false},
       attachments_{pins_, *log_},
       signals_{io, SIGHUP, SIGTERM, SIGINT},
-      neighbour_timer_{io}
+      neighbour_timer_{io},
+      heartbeat_timer_{io}
 {
     warn_unless_forwarding(settings, *log_);
     control_ = std::make_unique<ControlServer>(io, settings.control_socket,
@@ -59,6 +62,7 @@ Daemon::Daemon(asio::io_context& io, std::string config_file, const Settings& se
     apply();
     wait_for_signal();
     keep_neighbours();
+    keep_heartbeats();
 }
 
 Daemon::~Daemon() = default;
@@ -164,6 +168,15 @@ void Daemon::keep_neighbours()
     neighbour_timer_.expires_after(kNeighbourPeriod);
     neighbour_timer_.async_wait([this](boost::system::error_code error) {
         if (!error) keep_neighbours();
+    });
+}
+
+void Daemon::keep_heartbeats()
+{
+    dataplane_.beat();
+    heartbeat_timer_.expires_after(kHeartbeatPeriod);
+    heartbeat_timer_.async_wait([this](boost::system::error_code error) {
+        if (!error) keep_heartbeats();
     });
 }
 

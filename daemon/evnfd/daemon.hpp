@@ -46,6 +46,7 @@ private:
     void on_link(const std::string& name, const Link* link);
     PortStatus port_status(const std::string& port) const;
     void keep_neighbours();
+    void keep_heartbeats();
     boost::json::object loop_status() const;
     boost::json::value handle(const std::string& command, const std::vector<std::string>& args);
 
@@ -61,7 +62,7 @@ private:
     Attachments attachments_;
     evnf_routing routing_state_{};
     boost::asio::signal_set signals_;
-    boost::asio::steady_timer neighbour_timer_;
+    boost::asio::steady_timer neighbour_timer_, heartbeat_timer_;
     std::optional<LoopWatchdog> watchdog_; ///< while the loop runs
     std::unique_ptr<ControlServer> control_; // last: nobody asks while the rest goes
 };

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <limits>
 #include <set>
 #include <thread>
 
@@ -84,7 +85,7 @@ Blueprint stage(const Settings& settings, Problems& problems, const Instances& r
             auto staged = instance->stage(plugin.config, planned);
             const auto on_error = plugin.on_error.value_or(instance->descriptor().on_error);
             if (used.contains(plugin.instance))
-                blueprint.plugins.emplace(plugin.instance, StagedPlugin{instance, std::move(staged), on_error});
+                blueprint.plugins.emplace(plugin.instance, StagedPlugin{instance, std::move(staged), on_error, plugin.orphan});
             else
                 plugin.config.warning("is in no chain");
         } catch (const std::exception& error) {
@@ -159,7 +160,10 @@ void Dataplane::load(Candidate& candidate)
     try {
         for (const auto& made : candidate.generation->made()) state_.copy_entries(made);
         state_.prepare(candidate.generation->made());
-        for (const auto& [name, plugin] : candidate.blueprint.plugins) plugin.instance->start();
+        for (const auto& [name, plugin] : candidate.blueprint.plugins) {
+            plugin.instance->start();
+            candidate.generation->set_heartbeat(plugin.stage, heartbeat_deadline());
+        }
     } catch (...) {
         abandon(candidate);
         throw;
@@ -196,6 +200,19 @@ void Dataplane::commit(Candidate candidate)
         if (!instances.contains(name)) state_.forget(name);
     instances_ = std::move(instances);
     settings_ = std::move(blueprint.settings);
+}
+
+/// A dry run has no daemon that would put it off.
+std::uint64_t Dataplane::heartbeat_deadline() const
+{
+    if (dry_run_) return std::numeric_limits<std::int64_t>::max();
+    return context_.clock->jiffies() + std::uint64_t{kHeartbeatSeconds} * context_.clock->jiffies_per_second();
+}
+
+void Dataplane::beat() const
+{
+    for (const auto& [name, instance] : instances_)
+        if (instance->alive()) generation_->set_heartbeat(stages_.at(name), heartbeat_deadline());
 }
 
 std::string Dataplane::stage_name(std::uint32_t stage) const

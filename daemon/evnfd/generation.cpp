@@ -214,6 +214,7 @@ void Generation::load_chain(const Blueprint& blueprint, const std::vector<std::s
             const auto& plugin = blueprint.plugins.at(chain[i]);
             config.stage = plugin.stage;
             config.skip_mask = skip_mask(blueprint, chain, i + 1);
+            config.orphan_drop = plugin.orphan == Orphan::drop;
             program = load(plugin.staged->open(), chain[i], config, state);
         }
         framework_map("evnf_chain").update(base + i, program);
@@ -282,6 +283,11 @@ void Generation::set_port(std::uint32_t port, const PortLink& link) const
 void Generation::set_routing(const evnf_routing& routing) const
 {
     framework_map("evnf_routing").update(__u32{0}, routing);
+}
+
+void Generation::set_heartbeat(std::uint32_t stage, std::uint64_t deadline) const
+{
+    framework_map("evnf_heartbeats").update(stage, deadline);
 }
 
 /// Sends a probe through every port's chain: it must have seen each stage, and nothing else counts it.

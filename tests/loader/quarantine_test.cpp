@@ -71,6 +71,15 @@ public:
             if (one.at("name").as_string() == name) return one.as_object();
         return {};
     }
+    /// A second of the daemon's life: did this plugin's heartbeat move?
+    bool beats(const std::string& name)
+    {
+        const auto heartbeats = dataplane_.generation().framework_map("evnf_heartbeats");
+        const __u32 stage = dataplane_.stages().at(name);
+        heartbeats.update(stage, __u64{1});
+        dataplane_.beat();
+        return heartbeats.find<__u64>(stage) != __u64{1};
+    }
 
 private:
     static const evnf::FastPathClock& clock()
@@ -140,6 +149,7 @@ TEST_CASE("quarantine: one failure is told, and nothing else comes of it")
     CHECK_FALSE(running.plugin("throws_once").quarantined());
     CHECK(running.status("throws_once").at("state").as_string() == "degraded");
     CHECK(running.status("throws_once").at("trouble").as_string() == "1 failure, the last: a handler failed: no such luck");
+    CHECK(running.beats("throws_once"));
     running.reload();
     CHECK(running.status("throws_once").at("state").as_string() == "ok");
 }
@@ -155,6 +165,28 @@ TEST_CASE("quarantine: a reload puts a fresh instance in the place of one in qua
     CHECK(running.number("throws_in_timer") == 0);
     CHECK(running.quarantined("throws_in_timer"));
     CHECK(running.number("counts_records") == 3);
+}
+
+TEST_CASE("heartbeat: a plugin in quarantine has none, the others have")
+{
+    Running running{{"throws_in_timer", "counts_records"}};
+    CHECK(running.beats("throws_in_timer"));
+    REQUIRE(running.quarantined("throws_in_timer"));
+    CHECK_FALSE(running.beats("throws_in_timer"));
+    CHECK(running.beats("counts_records"));
+}
+
+TEST_CASE("heartbeat: a stuck worker has none until it is free again")
+{
+    Running running{{"sticks_in_worker", "counts_records"}};
+    CHECK(running.loop_until([&] { return running.beats("sticks_in_worker"); }));
+    running.send(1);
+    REQUIRE(running.loop_until([&] { return running.ask("sticks_in_worker", "stuck").as_bool(); }));
+    running.beats("sticks_in_worker"); // the turn that it was in
+    CHECK_FALSE(running.beats("sticks_in_worker"));
+    CHECK(running.beats("counts_records"));
+    running.ask("sticks_in_worker", "free");
+    CHECK(running.loop_until([&] { return running.beats("sticks_in_worker"); }));
 }
 
 TEST_CASE("isolation: a flood of one plugin's ring takes nothing from another's")

@@ -82,7 +82,8 @@ enum evnf_verdict {
 	X(NO_WIRE, "no_wire", "the port has no partner in forwarding.wires")                       \
 	X(TABLE_FULL, "table_full", "a state table had no room")                                   \
 	X(FRAGMENT, "fragment", "a fragment that cannot be matched to its connection")             \
-	X(TUPLE_TAKEN, "tuple_taken", "another connection has these addresses and ports after translation")
+	X(TUPLE_TAKEN, "tuple_taken", "another connection has these addresses and ports after translation") \
+	X(ORPHANED, "orphaned", "the slow path of the stage is dead, and its orphan says drop")
 
 enum evnf_reason {
 #define EVNF_REASON_ENUM(name, json, text) EVNF_REASON_##name,
@@ -145,8 +146,18 @@ struct evnf_stage_config {
 	__u64 skip_mask; /* bit i: the stage in next_slot + i may be skipped when it is missing */
 	__u32 wire;      /* forwarding.mode is wire */
 	__u32 dry_run;   /* --replay and self-test: the forwarder decides without routing or sending */
+	__u32 orphan_drop; /* this stage drops while its slow path is dead */
+	__u32 pad;
 };
-EVNF_STATIC_ASSERT(sizeof(struct evnf_stage_config) == 32);
+EVNF_STATIC_ASSERT(sizeof(struct evnf_stage_config) == 40);
+
+/* How many records a stage may send to its slow path, on each CPU: rodata of a plugin (evnf_admit_event). */
+struct evnf_event_limit {
+	__u32 per_second;
+	__u32 burst; /* at once, after a pause */
+	__u32 jiffies_per_second;
+};
+EVNF_STATIC_ASSERT(sizeof(struct evnf_event_limit) == 12);
 
 /* What the entry and the forwarder must know of a port; array evnf_port_configs, by port index. */
 struct evnf_port_config {
