@@ -51,7 +51,7 @@ public:
         run(what, std::forward<Call>(call));
     }
 
-    /// False from the quarantine, or from close() on.
+    /// False from the quarantine on, or when the plugin is gone.
     bool open() const noexcept { return !closed_ && !quarantined_; }
     bool quarantined() const noexcept { return quarantined_; }
     std::size_t failures() const;
@@ -61,8 +61,17 @@ public:
     /// A new configuration begins with a clean record. Does not end a quarantine: the plugin's timers are gone, only
     /// another instance can take over.
     void forgive();
-    /// The plugin is going: handlers that still wait are not to run.
-    void close() noexcept { closed_ = true; }
+    /// Held by the plugin's owner: when it goes, handlers that still wait are not to run.
+    class Closing {
+    public:
+        explicit Closing(Guard& guard) : guard_{guard} {}
+        ~Closing() { guard_.closed_ = true; }
+        Closing(const Closing&) = delete;
+        Closing& operator=(const Closing&) = delete;
+
+    private:
+        Guard& guard_;
+    };
 
 private:
     using Clock = std::chrono::steady_clock;

@@ -52,7 +52,6 @@ Instance::~Instance()
 {
     readers_.clear();
     if (started_) plugin_->stop();
-    guard_->close();
 }
 
 bool Instance::alive()

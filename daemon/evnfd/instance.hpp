@@ -78,6 +78,7 @@ private:
     std::shared_ptr<spdlog::logger> log_;
     PluginLibrary library_;
     std::shared_ptr<Guard> guard_;
+    Guard::Closing closing_{*guard_}; // also where create() throws
     boost::asio::any_io_executor executor_;
     std::vector<RingRequest> requests_;
     std::unique_ptr<Plugin> plugin_;
