@@ -18,6 +18,8 @@ namespace json = boost::json;
 namespace {
 
 constexpr std::chrono::seconds kNeighbourPeriod{5};
+constexpr std::chrono::seconds kHeartbeatPeriod{1};
+static_assert(kHeartbeatPeriod.count() < kHeartbeatSeconds);
 
 bool is_off(const char* sysctl)
 {
@@ -44,10 +46,11 @@ Daemon::Daemon(asio::io_context& io, std::string config_file, const Settings& se
       routing_{io.get_executor(), *log_,
                {[this] { deployment_.on_routing_change(); },
                 [this](const std::string& name, const Link* link) { deployment_.on_link(name, link); }}},
-      dataplane_{{io.get_executor(), &clock_, log_, plugin_directory(), false}, &pins_, false},
+      dataplane_{{io.get_executor(), &clock_, log_, plugin_directory(), false, activity_}, &pins_, false},
       deployment_{io, pins_, routing_, dataplane_, *log_},
       signals_{io, SIGHUP, SIGTERM, SIGINT},
-      neighbour_timer_{io}
+      neighbour_timer_{io},
+      heartbeat_timer_{io}
 {
     warn_unless_forwarding(settings, *log_);
     control_ = std::make_unique<ControlServer>(io, settings.control_socket,
@@ -55,13 +58,16 @@ Daemon::Daemon(asio::io_context& io, std::string config_file, const Settings& se
     apply();
     wait_for_signal();
     keep_neighbours();
+    keep_heartbeats();
 }
 
 Daemon::~Daemon() = default;
 
 void Daemon::run()
 {
+    watchdog_.emplace(io_.get_executor(), activity_, log_);
     io_.run();
+    watchdog_.reset();
     if (dataplane_.settings().on_stop == OnStop::detach) deployment_.detach();
     log_->info("stopped");
 }
@@ -69,6 +75,7 @@ void Daemon::run()
 /// The transaction. Whatever throws leaves the running generation as it was.
 void Daemon::apply()
 {
+    const LoopActivity::Scope scope{*activity_, "a reload"};
     const auto started = std::chrono::steady_clock::now();
     auto candidate = dataplane_.stage_file(config_file_);
     check_unchanged(candidate.blueprint.settings);
@@ -119,6 +126,15 @@ void Daemon::keep_neighbours()
     });
 }
 
+void Daemon::keep_heartbeats()
+{
+    dataplane_.beat();
+    heartbeat_timer_.expires_after(kHeartbeatPeriod);
+    heartbeat_timer_.async_wait([this](boost::system::error_code error) {
+        if (!error) keep_heartbeats();
+    });
+}
+
 void Daemon::wait_for_signal()
 {
     signals_.async_wait([this](boost::system::error_code error, int signal) {
@@ -143,9 +159,19 @@ void Daemon::stop()
     io_.stop();
 }
 
+json::object Daemon::loop_status() const
+{
+    const auto record = watchdog_ ? watchdog_->record() : LoopWatchdog::Record{};
+    return {{"stalls", record.stalls}, {"longest_ms", record.longest.count()}};
+}
+
 json::value Daemon::handle(const std::string& command, const std::vector<std::string>& args)
 {
-    if (command == "status") return status(dataplane_, config_file_, [this](const auto& port) { return deployment_.status(port); });
+    if (command == "status") {
+        auto answer = status(dataplane_, config_file_, [this](const auto& port) { return deployment_.status(port); });
+        answer["loop"] = loop_status();
+        return answer;
+    }
     if (command == "stats") return stats(dataplane_, deployment_.redirect_errors());
     if (command == "reload") {
         apply();

@@ -7,6 +7,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/json/value.hpp>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "control.hpp"
 #include "dataplane.hpp"
 #include "deployment.hpp"
+#include "loop_watchdog.hpp"
 #include "report.hpp"
 #include "routing.hpp"
 
@@ -38,18 +40,22 @@ private:
     void reload_on_signal();
     void stop();
     void keep_neighbours();
+    void keep_heartbeats();
+    boost::json::object loop_status() const;
     boost::json::value handle(const std::string& command, const std::vector<std::string>& args);
 
     boost::asio::io_context& io_;
     std::string config_file_;
     std::shared_ptr<spdlog::logger> log_;
+    std::shared_ptr<LoopActivity> activity_ = std::make_shared<LoopActivity>();
     FastPathClock clock_;
     PinDirectory pins_;
     Routing routing_;
     Dataplane dataplane_;
     Deployment deployment_;
     boost::asio::signal_set signals_;
-    boost::asio::steady_timer neighbour_timer_;
+    boost::asio::steady_timer neighbour_timer_, heartbeat_timer_;
+    std::optional<LoopWatchdog> watchdog_; ///< while the loop runs
     std::unique_ptr<ControlServer> control_; // last: nobody asks while the rest goes
 };
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <limits>
 #include <set>
 #include <thread>
 #include <utility>
@@ -46,7 +47,8 @@ std::set<std::string> instances_in_chains(const Settings& settings)
 std::shared_ptr<Instance> running_or_new(const PluginSettings& plugin, const Instances& running, const InstanceContext& context)
 {
     const auto found = running.find(plugin.instance);
-    if (found != running.end() && found->second->module() == plugin.module) return found->second;
+    const bool usable = found != running.end() && found->second->module() == plugin.module && !found->second->quarantined();
+    if (usable) return found->second;
     return std::make_shared<Instance>(plugin.instance, plugin.module, context);
 }
 
@@ -87,7 +89,7 @@ Blueprint stage(const Settings& settings, Problems& problems, const Instances& r
                 plugin.config.error("leaves packets to the kernel's netfilter, which sees nothing of a wire: use forwarding.mode "
                                     "route, or let the plugin decide itself (fw: no action or default 'netfilter')");
             if (used.contains(plugin.instance))
-                blueprint.plugins.emplace(plugin.instance, StagedPlugin{instance, std::move(staged), on_error});
+                blueprint.plugins.emplace(plugin.instance, StagedPlugin{instance, std::move(staged), on_error, plugin.orphan});
             else
                 plugin.config.warning("is in no chain");
         } catch (const std::exception& error) {
@@ -190,7 +192,10 @@ void Dataplane::load(Candidate& candidate)
     candidate.generation = std::make_unique<Generation>(candidate.blueprint, state_);
     try {
         prepare_state(candidate);
-        for (const auto& [name, plugin] : candidate.blueprint.plugins) plugin.instance->start();
+        for (const auto& [name, plugin] : candidate.blueprint.plugins) {
+            plugin.instance->start();
+            candidate.generation->set_heartbeat(plugin.stage, heartbeat_deadline());
+        }
     } catch (...) {
         abandon(candidate);
         throw;
@@ -215,6 +220,7 @@ std::unique_ptr<Generation> Dataplane::commit(Candidate candidate)
     for (auto& [name, plugin] : blueprint.plugins) {
         plugin.staged->commit(next.maps(name));
         plugin.instance->read_rings(*next.maps(name));
+        plugin.instance->forgive();
         instances[name] = plugin.instance;
     }
     wait_for_packets_in_flight();
@@ -223,6 +229,19 @@ std::unique_ptr<Generation> Dataplane::commit(Candidate candidate)
     instances_ = std::move(instances);
     settings_ = std::move(blueprint.settings);
     return retired;
+}
+
+/// A dry run has no daemon that would put it off.
+std::uint64_t Dataplane::heartbeat_deadline() const
+{
+    if (dry_run_) return std::numeric_limits<std::int64_t>::max();
+    return context_.clock->jiffies() + std::uint64_t{kHeartbeatSeconds} * context_.clock->jiffies_per_second();
+}
+
+void Dataplane::beat() const
+{
+    for (const auto& [name, instance] : instances_)
+        if (instance->alive()) generation_->set_heartbeat(stages_.at(name), heartbeat_deadline());
 }
 
 std::string Dataplane::stage_name(std::uint32_t stage) const

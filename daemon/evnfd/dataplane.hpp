@@ -21,6 +21,9 @@ Blueprint stage(const Settings& settings, Problems& problems, const Instances& r
 /// `evnfd --check`: all problems of the file, without touching the system.
 void check_configuration(const std::string& file, const InstanceContext& context);
 
+/// Without a beat for so long, the slow path counts as dead.
+inline constexpr unsigned kHeartbeatSeconds = 3;
+
 /// The running configuration: its plugins, its state and its generation.
 class Dataplane {
 public:
@@ -45,6 +48,9 @@ public:
     /// Gives up a loaded candidate.
     void abandon(const Candidate& candidate) noexcept;
 
+    /// Says to the fast path that the slow path of each plugin lives, where it does: to be called every second.
+    void beat() const;
+
     bool running() const noexcept { return generation_ != nullptr; }
     const Generation& generation() const { return *generation_; }
     const Settings& settings() const { return settings_; }
@@ -56,6 +62,7 @@ public:
 
 private:
     Candidate finish_staging(const Settings& settings, Problems& problems) const;
+    std::uint64_t heartbeat_deadline() const;
     void discard_foreign_state(const Blueprint& blueprint);
     void prepare_state(Candidate& candidate) const;
     std::uint32_t free_slot(std::uint32_t number) const;

@@ -76,6 +76,7 @@ evnf_stage_config Generation::stage_config(const Blueprint& blueprint, const Cha
     const bool plugins_follow = position + 1 < chain.stages.size();
     config.stage = blueprint.plugins.at(chain.stages[position]).stage;
     config.skip_mask = skip_mask(blueprint, chain.stages, position + 1);
+    config.orphan_drop = blueprint.plugins.at(chain.stages[position]).orphan == Orphan::drop;
     if (plugins_follow) config.resume = reentry ? slot_ << EVNF_RESUME_SHIFT | *reentry : __u32{EVNF_RESUME_NOTHING};
     return config;
 }
@@ -212,6 +213,11 @@ void Generation::set_port(std::uint32_t port, const PortLink& link) const
 void Generation::set_routing(const evnf_routing& routing) const
 {
     framework_map("evnf_routing").update(__u32{0}, routing);
+}
+
+void Generation::set_heartbeat(std::uint32_t stage, std::uint64_t deadline) const
+{
+    framework_map("evnf_heartbeats").update(stage, deadline);
 }
 
 /// Sends a probe through every port's chain, at each hook for which it is loaded.

@@ -31,6 +31,7 @@ struct StagedPlugin {
     std::shared_ptr<Instance> instance;
     std::unique_ptr<Staged> staged;
     OnError on_error;
+    Orphan orphan;
     std::uint32_t stage = 0; ///< index in evnf_stages
 };
 
@@ -86,6 +87,8 @@ public:
     /// Tells the programs what has become of a port's interface. Port by index.
     void set_port(std::uint32_t port, const PortLink& link) const;
     void set_routing(const evnf_routing& routing) const;
+    /// The slow path of a stage counts as alive until then. Jiffies.
+    void set_heartbeat(std::uint32_t stage, std::uint64_t deadline) const;
 
 private:
     void load_chain(const Blueprint& blueprint, const Chain& chain, FastPathHook hook);

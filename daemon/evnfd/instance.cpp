@@ -10,21 +10,6 @@ namespace evnf {
 
 namespace {
 
-/// Runs a call into a plugin; whatever it throws becomes an error that says whose and in what.
-template <class Call>
-auto guarded(const std::string& instance, const char* what, Call call)
-{
-    try {
-        return call();
-    } catch (const std::exception& error) {
-        throw std::runtime_error{fmt::format("plugin {}: {} failed: {}", instance, what, error.what())};
-    } catch (const UnknownVerb&) {
-        throw;
-    } catch (...) {
-        throw std::runtime_error{fmt::format("plugin {}: {} failed: threw what is no std::exception", instance, what)};
-    }
-}
-
 std::shared_ptr<spdlog::logger> named_logger(const spdlog::logger& parent, const std::string& name)
 {
     auto log = std::make_shared<spdlog::logger>(name, parent.sinks().begin(), parent.sinks().end());
@@ -34,14 +19,32 @@ std::shared_ptr<spdlog::logger> named_logger(const spdlog::logger& parent, const
 
 } // namespace
 
+/// Runs a call into the plugin; whatever it throws becomes an error that says whose and in what.
+template <class Call>
+auto Instance::guarded(const char* what, Call call)
+{
+    const LoopActivity::Scope scope{*context_.activity, fmt::format("{}: {}", name_, what)};
+    try {
+        return call();
+    } catch (const std::exception& error) {
+        throw std::runtime_error{fmt::format("plugin {}: {} failed: {}", name_, what, error.what())};
+    } catch (const UnknownVerb&) {
+        throw;
+    } catch (...) {
+        throw std::runtime_error{fmt::format("plugin {}: {} failed: threw what is no std::exception", name_, what)};
+    }
+}
+
 Instance::Instance(std::string name, const std::string& module, const InstanceContext& context)
     : name_{std::move(name)},
       module_{module},
       context_{context},
       log_{named_logger(*context.log, name_)},
-      library_{context.plugin_dir, module}
+      library_{context.plugin_dir, module},
+      guard_{std::make_shared<Guard>(name_, log_, context.activity)},
+      executor_{GuardedExecutor{context.executor, guard_}}
 {
-    plugin_ = guarded(name_, "create", [&] { return library_.descriptor().create(*this); });
+    plugin_ = guarded("create", [&] { return library_.descriptor().create(*this); });
     if (!plugin_) throw std::runtime_error{fmt::format("plugin {}: create gave no plugin", name_)};
 }
 
@@ -51,21 +54,22 @@ Instance::~Instance()
     if (started_) plugin_->stop();
 }
 
-std::string Instance::trouble() const
+bool Instance::alive()
 {
-    const std::lock_guard lock{trouble_mutex_};
-    return trouble_;
+    bool progressed = true;
+    for (const auto& reader : readers_) progressed &= reader->progressed();
+    return progressed && !quarantined();
 }
 
 std::unique_ptr<Staged> Instance::stage(const Node& config, const Ports& ports)
 {
-    return guarded(name_, "stage", [&] { return plugin_->stage(config, ports); });
+    return guarded("stage", [&] { return plugin_->stage(config, ports); });
 }
 
 void Instance::start()
 {
     if (started_) return;
-    guarded(name_, "start", [&] { plugin_->start(); });
+    guarded("start", [&] { plugin_->start(); });
     started_ = true;
 }
 
@@ -77,10 +81,9 @@ void Instance::consume(std::string name, RingThread thread, RingConsumer consume
 std::unique_ptr<RingReader> Instance::make_reader(const RingRequest& request, const Maps& maps)
 {
     const MapRef ring = maps.get(request.name);
-    const auto failure = [this](const std::string& what) { report_trouble(what); };
-    if (context_.rings_by_hand) return read_by_hand(ring, request.consumer, failure);
-    if (request.thread == RingThread::worker) return read_on_thread(ring, request.consumer, failure);
-    return read_on_loop(ring, context_.executor, request.consumer, failure);
+    if (context_.rings_by_hand) return read_by_hand(ring, request.consumer, guard_);
+    if (request.thread == RingThread::worker) return read_on_thread(ring, request.consumer, guard_);
+    return read_on_loop(ring, executor_, request.consumer, guard_);
 }
 
 void Instance::read_rings(const Maps& maps)
@@ -94,18 +97,10 @@ void Instance::drain()
     for (const auto& reader : readers_) reader->drain();
 }
 
-void Instance::report_trouble(const std::string& what)
-{
-    const std::lock_guard lock{trouble_mutex_};
-    // One line per cause: a consumer that always throws would flood the log.
-    if (trouble_ != what) log_->error("a ring's consumer failed: {}", what);
-    trouble_ = what;
-}
-
 boost::json::value Instance::query(std::string_view verb, const std::vector<std::string>& args)
 {
     try {
-        return guarded(name_, "query", [&] { return plugin_->query(verb, args); });
+        return guarded("query", [&] { return plugin_->query(verb, args); });
     } catch (const UnknownVerb& unknown) {
         throw std::runtime_error{fmt::format("{} does not know '{}'; it answers: {}", name_, verb, fmt::join(unknown.verbs, ", "))};
     }
@@ -113,7 +108,7 @@ boost::json::value Instance::query(std::string_view verb, const std::vector<std:
 
 boost::json::value Instance::explain(const evnf_packet& packet, std::uint64_t note)
 {
-    return guarded(name_, "explain", [&] { return plugin_->explain(packet, note); });
+    return guarded("explain", [&] { return plugin_->explain(packet, note); });
 }
 
 } // namespace evnf

@@ -6,11 +6,11 @@
 
 #include <filesystem>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 #include "clock.hpp"
+#include "guard.hpp"
 #include "plugin_library.hpp"
 #include "ring_reader.hpp"
 
@@ -23,9 +23,11 @@ struct InstanceContext {
     std::shared_ptr<spdlog::logger> log;
     std::filesystem::path plugin_dir;
     bool rings_by_hand = false;      ///< --replay and tests: consumers run in drain()
+    std::shared_ptr<LoopActivity> activity = std::make_shared<LoopActivity>();
 };
 
 /// Every call into the plugin goes through here; what it throws leaves as std::runtime_error that names the instance.
+/// What the plugin has running by itself is under its Guard, and throws nowhere.
 class Instance final : public Host {
 public:
     /// Opens the module and creates the plugin.
@@ -35,8 +37,15 @@ public:
     const std::string& name() const noexcept { return name_; }
     const std::string& module() const noexcept { return module_; }
     const PluginDescriptor& descriptor() const noexcept { return library_.descriptor(); }
+    /// Failures of what runs by itself, since the last commit.
+    std::size_t failures() const { return guard_->failures(); }
     /// Why it does not work in full, or empty.
-    std::string trouble() const;
+    std::string trouble() const { return guard_->trouble(); }
+    /// Its slow path rests for good: a reload puts a new instance in its place.
+    bool quarantined() const noexcept { return guard_->quarantined(); }
+    /// Its slow path lives: not in quarantine, and each thread of a ring has turned since the last call.
+    bool alive();
+    void forgive() { guard_->forgive(); }
 
     std::unique_ptr<Staged> stage(const Node& config, const Ports& ports);
     void start();
@@ -48,7 +57,7 @@ public:
     boost::json::value explain(const evnf_packet& packet, std::uint64_t note);
 
     const std::string& instance() const override { return name_; }
-    boost::asio::any_io_executor executor() override { return context_.executor; }
+    boost::asio::any_io_executor executor() override { return executor_; }
     spdlog::logger& log() override { return *log_; }
     std::uint64_t jiffies() const override { return context_.clock ? context_.clock->jiffies() : 0; }
     unsigned jiffies_per_second() const override { return context_.clock ? context_.clock->jiffies_per_second() : 1; }
@@ -61,14 +70,16 @@ private:
         RingConsumer consumer;
     };
     std::unique_ptr<RingReader> make_reader(const RingRequest& request, const Maps& maps);
-    void report_trouble(const std::string& what);
+    template <class Call>
+    auto guarded(const char* what, Call call);
 
     std::string name_, module_;
     InstanceContext context_;
     std::shared_ptr<spdlog::logger> log_;
     PluginLibrary library_;
-    mutable std::mutex trouble_mutex_;
-    std::string trouble_;
+    std::shared_ptr<Guard> guard_;
+    Guard::Closing closing_{*guard_}; // also where create() throws
+    boost::asio::any_io_executor executor_;
     std::vector<RingRequest> requests_;
     std::unique_ptr<Plugin> plugin_;
     bool started_ = false;

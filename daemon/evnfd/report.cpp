@@ -89,7 +89,7 @@ json::object status(const Dataplane& dataplane, const std::string& config_file,
         ports.push_back(json::object{{"name", port.name}, {"hook", now.hook}, {"chain", json::value_from(port.chain)}, {"up", now.up}});
     }
     for (const auto& [name, instance] : dataplane.instances()) {
-        json::object plugin{{"name", name}, {"module", instance->module()}, {"state", "ok"}};
+        json::object plugin{{"name", name}, {"module", instance->module()}, {"state", "ok"}, {"failures", instance->failures()}};
         if (const auto trouble = instance->trouble(); !trouble.empty()) {
             plugin["state"] = "degraded";
             plugin["trouble"] = trouble;

@@ -2,18 +2,28 @@
 #include "ring_reader.hpp"
 
 #include <fmt/format.h>
+#include <poll.h>
 
+#include <atomic>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <stop_token>
+#include <thread>
+#include <utility>
 
 namespace evnf {
 
 namespace {
 
-/// A libbpf ring with its consumer. A record whose consumer throws is gone; the next ones are read.
+constexpr unsigned kRecordsPerTurn = 256;
+constexpr const char* kConsumer = "a ring's consumer";
+
+/// A libbpf ring with its consumer.
 class Ring {
 public:
-    Ring(const MapRef& map, RingConsumer consumer, RingFailure failure)
-        : consumer_{std::move(consumer)}, failure_{std::move(failure)}
+    Ring(const MapRef& map, RingConsumer consumer, std::shared_ptr<Guard> guard)
+        : consumer_{std::move(consumer)}, guard_{std::move(guard)}
     {
         ring_ = ring_buffer__new(map.fd(), &Ring::on_record, this, nullptr);
         if (!ring_) throw_errno(errno, fmt::format("cannot read ring buffer {}", map.name()));
@@ -23,51 +33,45 @@ public:
     Ring& operator=(const Ring&) = delete;
 
     int epoll_fd() const { return ring_buffer__epoll_fd(ring_); }
-    void wait(std::chrono::milliseconds timeout) { ring_buffer__poll(ring_, static_cast<int>(timeout.count())); }
-    /// True when there may be more than `limit`.
-    bool consume(unsigned limit)
+    bool open() const { return guard_->open(); }
+    /// One turn; true when there is more.
+    bool consume()
     {
-        left_ = limit;
-        return ring_buffer__consume(ring_) == -EAGAIN;
+        left_ = kRecordsPerTurn;
+        return open() && ring_buffer__consume(ring_) == -EAGAIN && open();
     }
 
 private:
     static int on_record(void* self, void* data, std::size_t size)
     {
         auto& ring = *static_cast<Ring*>(self);
-        try {
-            ring.consumer_({static_cast<const std::byte*>(data), size});
-        } catch (const std::exception& error) {
-            ring.failure_(error.what());
-        } catch (...) {
-            ring.failure_("an exception that is no std::exception");
-        }
-        return ring.left_ > 0 && --ring.left_ == 0 ? -EAGAIN : 0;
+        ring.guard_->run(kConsumer, [&] { ring.consumer_({static_cast<const std::byte*>(data), size}); });
+        return --ring.left_ == 0 || !ring.open() ? -EAGAIN : 0;
     }
 
     RingConsumer consumer_;
-    RingFailure failure_;
+    std::shared_ptr<Guard> guard_;
     ring_buffer* ring_;
-    unsigned left_ = 0; ///< records until the turn ends; 0: no limit
+    unsigned left_ = 0; ///< records until the turn ends
 };
 
+/// Its handlers are the guard's, so that none of them runs in quarantine, nor when this object is gone.
 class LoopReader final : public RingReader {
 public:
-    LoopReader(const MapRef& map, boost::asio::any_io_executor executor, RingConsumer consumer, RingFailure failure)
-        : ring_{map, std::move(consumer), std::move(failure)}, events_{executor, ring_.epoll_fd()}, tick_{executor}
+    LoopReader(const MapRef& map, boost::asio::any_io_executor executor, RingConsumer consumer, std::shared_ptr<Guard> guard)
+        : ring_{map, std::move(consumer), std::move(guard)}, events_{executor, ring_.epoll_fd()}, tick_{executor}
     {
         wait_for_events();
         wait_for_tick();
     }
     ~LoopReader() override { events_.release(); } // the descriptor is libbpf's
-    void drain() override { ring_.consume(0); }
 
 private:
     void wait_for_events()
     {
         events_.async_wait(boost::asio::posix::descriptor_base::wait_read, [this](boost::system::error_code error) {
             if (error) return;
-            ring_.consume(kRecordsPerTurn);
+            ring_.consume(); // what is left keeps the ring readable
             wait_for_events();
         });
     }
@@ -75,13 +79,18 @@ private:
     {
         tick_.expires_after(std::chrono::milliseconds{100});
         tick_.async_wait([this](boost::system::error_code error) {
-            if (error) return;
-            ring_.consume(kRecordsPerTurn);
-            wait_for_tick();
+            if (!error) turn();
         });
     }
+    /// The loop's other handlers have their turn before the next one of this ring.
+    void turn()
+    {
+        if (ring_.consume())
+            boost::asio::post(tick_.get_executor(), [this] { turn(); });
+        else
+            wait_for_tick();
+    }
 
-    static constexpr unsigned kRecordsPerTurn = 256;
     Ring ring_;
     boost::asio::posix::stream_descriptor events_;
     boost::asio::steady_timer tick_;
@@ -89,32 +98,47 @@ private:
 
 class ThreadReader final : public RingReader {
 public:
-    ThreadReader(const MapRef& map, RingConsumer consumer, RingFailure failure)
-        : ring_{map, std::move(consumer), std::move(failure)}, thread_{[this](std::stop_token stop) { run(stop); }}
+    ThreadReader(const MapRef& map, RingConsumer consumer, std::shared_ptr<Guard> guard)
+        : ring_{map, std::move(consumer), std::move(guard)}, thread_{[this](std::stop_token stop) { run(stop); }}
     {
     }
-    void drain() override {}
+    bool progressed() override
+    {
+        const auto turns = turns_.load();
+        return std::exchange(seen_turns_, turns) != turns;
+    }
 
 private:
     void run(std::stop_token stop)
     {
-        while (!stop.stop_requested()) {
-            ring_.wait(std::chrono::milliseconds{10});
-            ring_.consume(0); // poll() passes over records that were sent without a wake-up
+        while (!stop.stop_requested() && ring_.open()) {
+            if (!ring_.consume()) wait();
+            ++turns_;
         }
+    }
+    /// For a wake-up, but not for long: most records are sent without one.
+    void wait() const
+    {
+        pollfd ring{.fd = ring_.epoll_fd(), .events = POLLIN, .revents = 0};
+        poll(&ring, 1, 10);
     }
 
     Ring ring_;
+    std::atomic<std::uint64_t> turns_{0};
+    std::uint64_t seen_turns_ = 0;
     std::jthread thread_; // last: stops and joins before the ring goes
 };
 
 class HandReader final : public RingReader {
 public:
-    HandReader(const MapRef& map, RingConsumer consumer, RingFailure failure)
-        : ring_{map, std::move(consumer), std::move(failure)}
+    HandReader(const MapRef& map, RingConsumer consumer, std::shared_ptr<Guard> guard)
+        : ring_{map, std::move(consumer), std::move(guard)}
     {
     }
-    void drain() override { ring_.consume(0); }
+    void drain() override
+    {
+        while (ring_.consume()) {}
+    }
 
 private:
     Ring ring_;
@@ -123,19 +147,19 @@ private:
 } // namespace
 
 std::unique_ptr<RingReader> read_on_loop(const MapRef& ring, boost::asio::any_io_executor executor,
-                                         RingConsumer consumer, RingFailure failure)
+                                         RingConsumer consumer, std::shared_ptr<Guard> guard)
 {
-    return std::make_unique<LoopReader>(ring, std::move(executor), std::move(consumer), std::move(failure));
+    return std::make_unique<LoopReader>(ring, std::move(executor), std::move(consumer), std::move(guard));
 }
 
-std::unique_ptr<RingReader> read_on_thread(const MapRef& ring, RingConsumer consumer, RingFailure failure)
+std::unique_ptr<RingReader> read_on_thread(const MapRef& ring, RingConsumer consumer, std::shared_ptr<Guard> guard)
 {
-    return std::make_unique<ThreadReader>(ring, std::move(consumer), std::move(failure));
+    return std::make_unique<ThreadReader>(ring, std::move(consumer), std::move(guard));
 }
 
-std::unique_ptr<RingReader> read_by_hand(const MapRef& ring, RingConsumer consumer, RingFailure failure)
+std::unique_ptr<RingReader> read_by_hand(const MapRef& ring, RingConsumer consumer, std::shared_ptr<Guard> guard)
 {
-    return std::make_unique<HandReader>(ring, std::move(consumer), std::move(failure));
+    return std::make_unique<HandReader>(ring, std::move(consumer), std::move(guard));
 }
 
 } // namespace evnf

@@ -154,7 +154,7 @@ bool is_instance_name(const std::string& name)
 
 PluginSettings read_plugin(const std::string& instance, const Node& node)
 {
-    PluginSettings plugin{instance, instance, std::nullopt, node};
+    PluginSettings plugin{instance, instance, std::nullopt, Orphan::keep, node};
     static const std::set<std::string> reserved{"entry", "forwarder", "evnf", "status", "stats", "reload",
                                                 "detach", "check", "doctor", "trace", "top"};
     if (!is_instance_name(instance)) node.error("a plugin's name is made of at most 31 letters, digits, - and _");
@@ -167,10 +167,11 @@ PluginSettings read_plugin(const std::string& instance, const Node& node)
     }
     if (auto on_error = map.optional("on_error"))
         plugin.on_error = on_error->one_of<OnError>({{"drop", OnError::drop}, {"skip", OnError::skip}});
+    if (auto orphan = map.optional("orphan"))
+        plugin.orphan = orphan->one_of<Orphan>({{"keep", Orphan::keep}, {"drop", Orphan::drop}});
     if (node.is_map()) {
         YAML::Node own = node.yaml();
-        own.remove("module");
-        own.remove("on_error");
+        for (const char* key : {"module", "on_error", "orphan"}) own.remove(key);
     }
     return plugin;
 }

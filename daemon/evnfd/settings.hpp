@@ -19,6 +19,8 @@ namespace evnf {
 enum class Hook { automatic, native, generic, tc };
 enum class OnStop { keep, detach };
 enum class ForwardingMode { route, wire };
+/// What a stage does with packets while its slow path is dead: goes on with what it has, or drops them.
+enum class Orphan { keep, drop };
 
 struct PortSettings {
     std::string name;
@@ -30,6 +32,7 @@ struct PluginSettings {
     std::string instance;
     std::string module;
     std::optional<OnError> on_error;
+    Orphan orphan;
     Node config; ///< the instance's own keys
 };
 

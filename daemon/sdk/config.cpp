@@ -155,6 +155,16 @@ std::uint64_t Node::size(std::uint64_t min, std::uint64_t max) const
     return min;
 }
 
+std::uint64_t Node::rate(std::uint64_t min, std::uint64_t max) const
+{
+    const auto text = scalar("a rate such as 1000/s");
+    if (!text) return min;
+    const auto parts = number_and_unit(*text);
+    if (parts && parts->second == "/s" && parts->first >= min && parts->first <= max) return parts->first;
+    error(fmt::format("must be a rate from {}/s to {}/s, not '{}'", min, max, *text));
+    return min;
+}
+
 Address Node::address() const
 {
     const auto text = scalar("an IPv4 or IPv6 address");

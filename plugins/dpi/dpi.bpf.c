@@ -268,15 +268,30 @@ static __always_inline bool copy_packet(evnf_ctx *ctx, const struct evnf_packet 
 	return COPY_INTO(DPI_LARGE_COPY);
 }
 
-/* The ring is full. The budget is not spent by it: a later packet takes this one's place. */
-static __always_inline void lose_copy(struct dpi_flow *flow)
+/* The ring is full, or the copies come too fast. */
+static __always_inline void count_lost_copy(void)
 {
 	struct dpi_faults *counters = faults();
 
-	set_flags(flow, DPI_FLOW_GAP);
 	evnf_count_lost_event();
 	if (counters)
 		counters->lost_copies++;
+}
+
+/*
+ * Copies the packet if there is a slow path that can take it. What is not
+ * copied spends no budget: a later packet takes this one's place.
+ */
+static __always_inline void offer_copy(evnf_ctx *ctx, const struct evnf_packet *pkt, const struct dpi_key *key,
+				       __u32 direction, struct dpi_flow *flow)
+{
+	if (evnf_slow_path_alive(pkt)) {
+		if (evnf_admit_event(pkt, &dpi_config.copy_limit) &&
+		    copy_packet(ctx, pkt, key, direction, flow))
+			return;
+		count_lost_copy();
+	}
+	set_flags(flow, DPI_FLOW_GAP);
 }
 
 EVNF_STAGE(dpi, ctx, pkt)
@@ -292,8 +307,8 @@ EVNF_STAGE(dpi, ctx, pkt)
 	if (!flow)
 		return EVNF_NEXT;
 	count(pkt, direction, flow);
-	if (wants_copy(pkt, flow) && !copy_packet(ctx, pkt, &key, direction, flow))
-		lose_copy(flow);
+	if (wants_copy(pkt, flow))
+		offer_copy(ctx, pkt, &key, direction, flow);
 	if (has_payload(pkt) && pkt->fragment != EVNF_FRAGMENT_LATER)
 		set_flags(flow, DPI_FLOW_PAYLOAD);
 	evnf_note(pkt, flow->verdict);

@@ -48,6 +48,7 @@ private:
     void schedule(std::chrono::milliseconds delay);
     void expire();
     IdleTimeouts idle_timeouts() const;
+    evnf_event_limit copy_limit(const Settings& settings) const;
     std::uint64_t jiffies(std::chrono::milliseconds time) const
     {
         return static_cast<std::uint64_t>(time.count()) * host_.jiffies_per_second() / 1000;
@@ -73,6 +74,7 @@ public:
             config.budget_tcp = settings_.budget_tcp;
             config.budget_udp = settings_.budget_udp;
             config.offload = settings_.offload;
+            config.copy_limit = plugin_.copy_limit(settings_);
             bpf_map__set_max_entries(skeleton.maps.dpi_flows, settings_.max_flows);
         });
     }
@@ -142,6 +144,12 @@ void DpiPlugin::expire()
 IdleTimeouts DpiPlugin::idle_timeouts() const
 {
     return {jiffies(settings_.idle_tcp), jiffies(settings_.idle_udp), jiffies(std::min(kLinger, settings_.idle_tcp))};
+}
+
+/// What comes at once, after a pause, may be as much as a tenth of a second earns.
+evnf_event_limit DpiPlugin::copy_limit(const Settings& settings) const
+{
+    return {settings.copy_limit, std::max(1u, settings.copy_limit / 10), host_.jiffies_per_second()};
 }
 
 boost::json::value DpiPlugin::query(std::string_view verb, const std::vector<std::string>&)

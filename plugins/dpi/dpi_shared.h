@@ -87,7 +87,7 @@ EVNF_STATIC_ASSERT(sizeof(struct dpi_key) == 48);
 
 enum dpi_flow_flags {
 	DPI_FLOW_PAYLOAD = 1 << 0,   /* a packet with payload was seen */
-	DPI_FLOW_GAP = 1 << 1,       /* a copy found no room in the ring */
+	DPI_FLOW_GAP = 1 << 1,       /* a packet that nDPI should have had was not copied */
 	DPI_FLOW_HANDSHAKE = 1 << 2, /* TCP and the first packet had no payload: `opening` tells of it */
 	DPI_FLOW_FIN_0 = 1 << 3,     /* FIN seen in direction 0 */
 	DPI_FLOW_FIN_1 = 1 << 4,
@@ -111,7 +111,7 @@ struct dpi_flow {
 	__u64 first_seen; /* jiffies */
 	__u64 last_seen;
 	__u32 flags;      /* enum dpi_flow_flags */
-	__u32 copies;     /* of packets with payload; those that the ring had no room for do not count */
+	__u32 copies;     /* of packets with payload, as far as they were made */
 	struct dpi_opening opening;
 	__u8 initiator;   /* the direction that opened the flow */
 	__u8 pad[3];
@@ -153,7 +153,7 @@ struct dpi_totals {
 /* What the fast path could not do: per-CPU array dpi_faults, one element. */
 struct dpi_faults {
 	__u64 untracked_packets; /* no room in dpi_flows */
-	__u64 lost_copies;       /* no room in dpi_copies */
+	__u64 lost_copies;       /* no room in dpi_copies, or above copy_limit */
 };
 
 /* .rodata of the fast path. */
@@ -161,7 +161,7 @@ struct dpi_config {
 	__u32 budget_tcp; /* copies of payload packets per flow */
 	__u32 budget_udp; /* and of all that is not TCP */
 	__u32 offload;    /* 0: every payload packet of a flow is copied for as long as it lives */
-	__u32 pad;
+	struct evnf_event_limit copy_limit;
 };
 
 enum dpi_operation {

@@ -151,6 +151,7 @@ Settings read_settings(const Node& node)
     if (auto file = map.optional("protocols_file")) settings.protocols = read_protocols(*file);
     if (auto flows = map.optional("max_flows"))
         settings.max_flows = static_cast<std::uint32_t>(flows->integer(1024, 4'194'304));
+    if (auto limit = map.optional("copy_limit")) settings.copy_limit = static_cast<std::uint32_t>(limit->rate(1, 10'000'000));
     if (auto timeout = map.optional("idle_timeout")) read_idle_timeout(*timeout, settings);
     if (auto offload = map.optional("offload")) read_offload(*offload, settings);
     map.not_supported("never_inspect");

@@ -16,6 +16,7 @@ struct Settings {
     std::uint32_t max_flows = 262144;
     std::chrono::milliseconds idle_tcp = std::chrono::seconds{300};
     std::chrono::milliseconds idle_udp = std::chrono::seconds{60};
+    std::uint32_t copy_limit = 200'000; ///< copies a second on each CPU: about a third of what one worker inspects
     bool offload = true; ///< no more copies of a flow once there is a verdict
     std::string protocols; ///< the rules of protocols_file: one a line, without comments
 };

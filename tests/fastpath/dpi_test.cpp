@@ -11,6 +11,7 @@
 #include "catch.hpp"
 #include "chain.hpp"
 #include "dpi_traffic.hpp"
+#include "heartbeat.hpp"
 #include "packet.hpp"
 
 using namespace evnf::test;
@@ -463,4 +464,54 @@ TEST_CASE("dpi: what the ring has no room for is counted, marked on its flow, an
         if (key.protocol == IPPROTO_UDP) CHECK(flow.copies + lost == 20000);
     });
     CHECK(chain.stats().at("lost_events").to_number<std::uint64_t>() == lost);
+}
+
+TEST_CASE("dpi: without a slow path nothing is copied, nothing is lost, and the budget is kept for when it is back")
+{
+    Chain chain{config("budget: {tcp: 3}")};
+    Connection connection{chain, 40000};
+    connection.handshake();
+    set_heartbeats(chain, Heartbeat::past);
+    for (int i = 0; i < 5; ++i) CHECK(connection.client(PSH | ACK, "neither").verdict == EVNF_FORWARD);
+    CHECK(the_entry(chain).second.copies == 0);
+    CHECK(number(chain.query("dpi", "status").as_object(), "inspections") == 0);
+    CHECK(chain.stats().at("lost_events") == 0);
+    CHECK(number(the_flow(chain), "packets") == 8);
+    CHECK(the_flow(chain).at("gap").as_bool());
+    set_heartbeats(chain, Heartbeat::alive);
+    for (int i = 0; i < 5; ++i) connection.client(PSH | ACK, "neither");
+    CHECK(the_entry(chain).second.copies == 3);
+    CHECK(text(the_flow(chain), "state") == "gave_up");
+}
+
+TEST_CASE("dpi: copies above the limit are refused, counted and marked on the flow; the packets go on")
+{
+    constexpr std::uint64_t kPackets = 20000, kPerSecond = 1000, kBurst = 100;
+    Chain chain{config("copy_limit: 1000/s, offload: {mode: none}")};
+    const evnf::PinnedToCpu pinned; // each CPU has its own limit
+    const auto start = std::chrono::steady_clock::now();
+    chain.cost_ns("in", packet(Eth{}, Ipv4{}, Udp{.dport = 40000}, Payload{"\x81\x81\x81\x81"}), kPackets);
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    const auto copies = the_entry(chain).second.copies;
+    CHECK(copies >= kBurst);
+    // What a jiffy earns may have been waiting when the time began.
+    CHECK(copies <= kBurst + static_cast<std::uint64_t>(took.count() * kPerSecond) + kPerSecond / 100);
+    CHECK(number(chain.query("dpi", "status").as_object(), "lost_copies") == kPackets - copies);
+    CHECK(chain.stats().at("lost_events").to_number<std::uint64_t>() == kPackets - copies);
+    CHECK(the_flow(chain).at("gap").as_bool());
+    CHECK(chain.stats().at("ports").at(0).at("forward").to_number<std::uint64_t>() == kPackets);
+}
+
+TEST_CASE("dpi: what was refused for now is copied later: the limit earns anew")
+{
+    Chain chain{config("copy_limit: 10/s, offload: {mode: none}")};
+    const evnf::PinnedToCpu pinned;
+    const auto copies_after_a_packet = [&] {
+        chain.run("in", packet(Eth{}, Ipv4{}, Udp{.dport = 40000}, Payload{"\x81\x81\x81\x81"}));
+        return the_entry(chain).second.copies;
+    };
+    REQUIRE(copies_after_a_packet() == 1);
+    const auto start = std::chrono::steady_clock::now();
+    while (copies_after_a_packet() < 3) REQUIRE(std::chrono::steady_clock::now() - start < std::chrono::seconds{10});
+    CHECK(std::chrono::steady_clock::now() - start > std::chrono::milliseconds{180}); // two, less a jiffy
 }

@@ -92,6 +92,7 @@ TEST_CASE("loader: a plugin that throws in create is refused and named")
     Running running;
     CHECK_THAT(running.refusal("throws_in_create"), ContainsSubstring("plugin throws_in_create: create failed: no such luck"));
     CHECK(running.untouched());
+    CHECK(running.io.poll() == 1); // the handler that it had posted, which must not reach the plugin
 }
 
 TEST_CASE("loader: a plugin that throws in stage is refused and named")

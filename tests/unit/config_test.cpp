@@ -156,6 +156,22 @@ TEST_CASE("config: sizes are powers of 1000")
     }
 }
 
+TEST_CASE("config: rates are events a second")
+{
+    const auto read = [](const std::string& text) {
+        std::pair<std::uint64_t, std::size_t> result;
+        result.second = problems_of_a("a: " + text, [&](const Node& a) { result.first = a.rate(2, 1000); }).size();
+        return result;
+    };
+    CHECK(read("125/s") == std::pair{std::uint64_t{125}, std::size_t{0}});
+    CHECK(read("2/s").first == 2);
+    CHECK(read("1000/s").first == 1000);
+    for (const char* bad : {"1/s", "1001/s", "125", "125/m", "125 /s", "-5/s", "/s", "[5/s]", "18446744073709551621/s"}) {
+        INFO(bad);
+        CHECK(read(bad).second == 1);
+    }
+}
+
 TEST_CASE("config: one of the names, or the names and the nearest")
 {
     enum class Stop { keep, detach };

@@ -140,3 +140,11 @@ TEST_CASE("dpi settings: rules of nDPI's format are taken, and nothing else")
         CHECK_FALSE(protocol_rule_problem(bad).empty());
     }
 }
+
+TEST_CASE("dpi settings: copy_limit is a rate")
+{
+    CHECK(read("{}").settings.copy_limit == 200'000);
+    CHECK(read("copy_limit: 5000/s").settings.copy_limit == 5000);
+    CHECK(read("copy_limit: 5000").errors ==
+          std::vector<std::string>{"f:1:13: copy_limit: must be a rate from 1/s to 10000000/s, not '5000'"});
+}

@@ -117,3 +117,17 @@ TEST_CASE("settings: lo is no port, and neither is what is no name of an interfa
           Lines{"evnf.yaml:1:16: ports[0].name: the loopback interface cannot be a port",
                 "evnf.yaml:1:28: ports[1].name: 'a/b' is no name of an interface"});
 }
+
+TEST_CASE("settings: orphan is every plugin's, keep unless said otherwise, and not the plugin's to read")
+{
+    Problems problems{"evnf.yaml"};
+    const auto settings = read_settings("ports: [{name: eth0}]\nplugins: {a: {orphan: drop, x: 1}, b: {orphan: keep}, c: }\n", problems);
+    CHECK(problems.errors().empty());
+    REQUIRE(settings.plugins.size() == 3);
+    CHECK(settings.plugins[0].orphan == evnf::Orphan::drop);
+    CHECK(settings.plugins[1].orphan == evnf::Orphan::keep);
+    CHECK(settings.plugins[2].orphan == evnf::Orphan::keep);
+    CHECK_FALSE(settings.plugins[0].config.yaml()["orphan"].IsDefined());
+    CHECK(problems_of("ports: [{name: eth0}]\nplugins: {fw: {orphan: pass}}\n") ==
+          Lines{"evnf.yaml:2:24: plugins.fw.orphan: must be one of keep, drop, not 'pass'"});
+}

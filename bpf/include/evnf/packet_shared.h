@@ -89,7 +89,8 @@ enum evnf_verdict {
 	X(NOT_RESUMABLE, "not_resumable", "a stage left it to the kernel where nothing brings it back")  \
 	X(RESUME_LOST, "resume_lost", "somebody's tc filter reset tc_index, which says where its chain goes on") \
 	X(STALE_GENERATION, "stale_generation", "came back from the kernel after its generation was gone") \
-	X(VIP_NOT_SERVED, "vip_not_served", "addressed to a VIP, and no service takes it")
+	X(VIP_NOT_SERVED, "vip_not_served", "addressed to a VIP, and no service takes it") \
+	X(ORPHANED, "orphaned", "the slow path of the stage is dead, and its orphan says drop")
 
 enum evnf_reason {
 #define EVNF_REASON_ENUM(name, json, text) EVNF_REASON_##name,
@@ -158,8 +159,10 @@ struct evnf_stage_config {
 	__u32 dry_run;   /* --replay and self-test: the forwarder decides without routing or sending */
 	__u32 ordinal;   /* entry only: of the port among those of its chain */
 	__u32 resume;    /* what a packet that leaves here carries, less its ordinal; 0: it cannot come back */
+	__u32 orphan_drop; /* this stage drops while its slow path is dead */
+	__u32 pad;
 };
-EVNF_STATIC_ASSERT(sizeof(struct evnf_stage_config) == 40);
+EVNF_STATIC_ASSERT(sizeof(struct evnf_stage_config) == 48);
 
 /*
  * What a packet carries through the kernel in tc_index, 16 bits: the slot of
@@ -191,6 +194,14 @@ struct evnf_handover {
 	__u32 egress; /* interface index, with EVNF_RESUME_NEIGHBOUR */
 };
 EVNF_STATIC_ASSERT(sizeof(struct evnf_handover) == 8);
+
+/* How many records a stage may send to its slow path, on each CPU: rodata of a plugin (evnf_admit_event). */
+struct evnf_event_limit {
+	__u32 per_second;
+	__u32 burst; /* at once, after a pause */
+	__u32 jiffies_per_second;
+};
+EVNF_STATIC_ASSERT(sizeof(struct evnf_event_limit) == 12);
 
 /* What the entry and the forwarder must know of a port; array evnf_port_configs, by port index. */
 struct evnf_port_config {

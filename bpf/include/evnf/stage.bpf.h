@@ -177,6 +177,8 @@ static __always_inline int evnf_finish(evnf_ctx *ctx, struct evnf_packet *pkt, i
 	return verdict == EVNF_REPLY ? evnf_reply(ctx, pkt) : EVNF_HOOK_DROP;
 }
 
+#include "slowpath.bpf.h"
+
 /* Declares a program of the chain; the body that follows returns a decision. */
 #define EVNF_STAGE(name, ctx, pkt)                                                                 \
 	static __always_inline int name##_stage(evnf_ctx *ctx, struct evnf_packet *pkt);           \
@@ -189,6 +191,7 @@ static __always_inline int evnf_finish(evnf_ctx *ctx, struct evnf_packet *pkt, i
 		evnf_visit(pkt);                                                                   \
 		if (pkt->self_test)                                                                \
 			return evnf_finish(ctx, pkt, EVNF_NEXT);                                   \
-		return evnf_finish(ctx, pkt, name##_stage(ctx, pkt));                              \
+		return evnf_finish(ctx, pkt, evnf_is_orphaned(pkt) ? evnf_drop(EVNF_REASON_ORPHANED) : \
+								     name##_stage(ctx, pkt));      \
 	}                                                                                          \
 	static __always_inline int name##_stage(evnf_ctx *ctx, struct evnf_packet *pkt)

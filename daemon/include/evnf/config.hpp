@@ -81,6 +81,8 @@ public:
     std::chrono::milliseconds duration(std::chrono::milliseconds min, std::chrono::milliseconds max) const;
     /// "64kB", "1MB", "2GB" (powers of 1000), or bytes without a unit.
     std::uint64_t size(std::uint64_t min, std::uint64_t max) const;
+    /// "125000/s".
+    std::uint64_t rate(std::uint64_t min, std::uint64_t max) const;
     Address address() const;
     Prefix prefix() const;
     /// One of the names, by its value.

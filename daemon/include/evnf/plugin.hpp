@@ -11,7 +11,11 @@
 ///                    ->  stop()  ->  destructor
 ///
 /// `--check` calls create() and stage() only. Exceptions may leave every function that is not
-/// noexcept: the daemon names the plugin, refuses what it was doing, and goes on as before.
+/// noexcept: the daemon names the plugin, refuses what it was doing, and goes on as before. They
+/// may leave ring consumers and handlers on Host::executor() too: that is counted, and 10 such
+/// failures within 60 s put the instance in quarantine. Then its rings are not read and its
+/// handlers do not run, while its fast path goes on, until a reload replaces it: create() is called
+/// anew, and the old object goes the way of stop().
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -75,7 +79,7 @@ class Host {
 public:
     /// The plugin's key in `plugins:`.
     virtual const std::string& instance() const = 0;
-    /// The control loop: one thread, so handlers posted here never race.
+    /// The control loop: one thread, so handlers posted here never race. None runs after stop().
     virtual boost::asio::any_io_executor executor() = 0;
     /// Thread-safe; lines name the instance.
     virtual spdlog::logger& log() = 0;
@@ -168,8 +172,8 @@ public:
 class Plugin {
 public:
     virtual ~Plugin() = default;
-    /// Validates `config` (the instance's own map without the daemon's keys `module` and
-    /// `on_error`; may be absent) and builds the new state beside the old, without touching the
+    /// Validates `config` (the instance's own map without the daemon's keys `module`,
+    /// `on_error` and `orphan`; may be absent) and builds the new state beside the old, without touching the
     /// system. Reports every problem to config.problems(); the result is dropped if there was one.
     [[nodiscard]] virtual std::unique_ptr<Staged> stage(const Node& config, const Ports& ports) = 0;
     /// Once, right before the first commit, which may still fail to come (another plugin refuses): then stop()
