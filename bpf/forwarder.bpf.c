@@ -61,7 +61,11 @@ static __always_inline int send_unresolved(evnf_ctx *ctx, struct evnf_packet *pk
 	if (EVNF_TC && !evnf_decrement_ttl(ctx, pkt->l3_offset, pkt->ip_version))
 		return evnf_finish(ctx, pkt, evnf_drop(EVNF_REASON_TRUNCATED));
 	evnf_record(pkt, evnf_kernel(EVNF_REASON_NO_NEIGHBOUR));
-	return evnf_redirect_unresolved(ctx, egress);
+	if (EVNF_TC)
+		return evnf_redirect_unresolved(ctx, egress);
+	/* The handover at tc does it, TTL included; where it is not told, the kernel routes the packet. */
+	evnf_hand_over(ctx, EVNF_RESUME_NEIGHBOUR, egress);
+	return EVNF_HOOK_PASS;
 }
 
 static __always_inline int route(evnf_ctx *ctx, struct evnf_packet *pkt)

@@ -74,9 +74,9 @@ static __always_inline __u32 evnf_segment_length(const evnf_ctx *ctx, const stru
 }
 
 /* tc_index goes with the packet through routing, netfilter, fragmentation and reassembly, and is nobody else's. */
-static __always_inline bool evnf_hand(evnf_ctx *ctx, __u16 word, __u32 egress)
+static __always_inline bool evnf_hand(evnf_ctx *ctx, const struct evnf_handover *handed)
 {
-	ctx->tc_index = word;
+	ctx->tc_index = handed->word;
 	return true;
 }
 

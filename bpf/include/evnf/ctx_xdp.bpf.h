@@ -75,19 +75,18 @@ static __always_inline __u32 evnf_segment_length(const evnf_ctx *ctx, const stru
 	return pkt->l3_length;
 }
 
-/* The frame goes to the kernel next: what the tc programs behind must know goes before it as metadata. */
-static __always_inline bool evnf_hand(evnf_ctx *ctx, __u16 word, __u32 egress)
+/* What the tc programs behind must know goes before the frame as metadata. */
+static __always_inline bool evnf_hand(evnf_ctx *ctx, const struct evnf_handover *handed)
 {
 	struct evnf_handover *handover;
 
-	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*handover)))
+	/* In place of metadata that came with the frame, not before it. */
+	if (bpf_xdp_adjust_meta(ctx, (int)(ctx->data - ctx->data_meta) - (int)sizeof(*handover)))
 		return false;
 	handover = (void *)(long)ctx->data_meta;
 	if ((void *)(handover + 1) > (void *)(long)ctx->data)
 		return false;
-	handover->magic = EVNF_HANDOVER_MAGIC;
-	handover->word = word;
-	handover->egress = egress;
+	*handover = *handed;
 	return true;
 }
 
@@ -103,9 +102,8 @@ static __always_inline int evnf_redirect(evnf_ctx *ctx, void *devmap, __u32 port
 	return bpf_redirect_map(devmap, port, XDP_ABORTED);
 }
 
-/* The handover at tc does it (evnf/handover.bpf.h), TTL included; without metadata the kernel routes the packet. */
+/* Only tc can. */
 static __always_inline int evnf_redirect_unresolved(evnf_ctx *ctx, __u32 ifindex)
 {
-	evnf_hand(ctx, EVNF_RESUME_NEIGHBOUR, ifindex);
-	return XDP_PASS;
+	return XDP_ABORTED;
 }

@@ -18,11 +18,12 @@ static __always_inline int evnf_take_over(evnf_ctx *ctx)
 	return EVNF_HOOK_PASS;
 }
 #else
-static __always_inline const struct evnf_handover *evnf_handover_of(evnf_ctx *ctx)
+static __always_inline struct evnf_handover *evnf_handover_of(evnf_ctx *ctx)
 {
-	const struct evnf_handover *handover = (void *)(long)ctx->data_meta;
+	struct evnf_handover *handover = (void *)(long)ctx->data_meta;
+	__u64 key = evnf_current_handover_key();
 
-	if ((void *)(handover + 1) > (void *)(long)ctx->data || handover->magic != EVNF_HANDOVER_MAGIC)
+	if ((void *)(handover + 1) > (void *)(long)ctx->data || !key || handover->key != key)
 		return NULL;
 	return handover;
 }
@@ -44,11 +45,15 @@ static __always_inline int evnf_send_unresolved(evnf_ctx *ctx, __u32 egress)
 
 static __always_inline int evnf_take_over(evnf_ctx *ctx)
 {
-	const struct evnf_handover *handover = evnf_handover_of(ctx);
+	struct evnf_handover *handover = evnf_handover_of(ctx), taken = { .word = EVNF_RESUME_DONE };
 
-	if (handover && handover->word == EVNF_RESUME_NEIGHBOUR)
-		return evnf_send_unresolved(ctx, handover->egress);
-	ctx->tc_index = handover ? handover->word : EVNF_RESUME_DONE;
+	if (handover) {
+		taken = *handover;
+		handover->key = 0;
+	}
+	if (taken.word == EVNF_RESUME_NEIGHBOUR)
+		return evnf_send_unresolved(ctx, taken.egress);
+	ctx->tc_index = taken.word;
 	return EVNF_HOOK_PASS;
 }
 #endif

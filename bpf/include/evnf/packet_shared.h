@@ -186,14 +186,18 @@ struct evnf_reentry {
 };
 EVNF_STATIC_ASSERT(sizeof(struct evnf_reentry) == 8);
 
-/* XDP metadata: what the XDP chain tells the tc programs of the same port. */
-enum { EVNF_HANDOVER_MAGIC = 0xe5f1 };
+/*
+ * XDP metadata: what the XDP chain tells the tc programs of the same port. A
+ * neighbour on a veth may send metadata of its own; the key, drawn at random
+ * and wiped after use, tells ours from that.
+ */
 struct evnf_handover {
-	__u16 magic;
-	__u16 word;   /* EVNF_RESUME_* */
+	__u64 key;    /* that of the array evnf_handover_key */
 	__u32 egress; /* interface index, with EVNF_RESUME_NEIGHBOUR */
+	__u16 word;   /* EVNF_RESUME_* */
+	__u16 pad;
 };
-EVNF_STATIC_ASSERT(sizeof(struct evnf_handover) == 8);
+EVNF_STATIC_ASSERT(sizeof(struct evnf_handover) == 16);
 
 /* How many records a stage may send to its slow path, on each CPU: rodata of a plugin (evnf_admit_event). */
 struct evnf_event_limit {

@@ -53,6 +53,23 @@ struct {
 	__type(value, struct evnf_stage_counters);
 } evnf_stages SEC(".maps");
 
+/* One element, never 0 once the daemon has drawn it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, __u32);
+	__type(value, __u64);
+} evnf_handover_key SEC(".maps");
+
+static __always_inline __u64 evnf_current_handover_key(void)
+{
+	__u32 zero = 0;
+	__u64 *key = bpf_map_lookup_elem(&evnf_handover_key, &zero);
+
+	return key ? *key : 0;
+}
+
 /* A verdict with its reason in one word: what a stage returns. */
 static __always_inline int evnf_drop(enum evnf_reason reason)
 {
@@ -143,6 +160,14 @@ static __always_inline int evnf_missed(evnf_ctx *ctx, struct evnf_packet *pkt)
 	return EVNF_HOOK_DROP;
 }
 
+/* The frame goes to the kernel next, which is told a word of EVNF_RESUME_*; false where that cannot be. */
+static __always_inline bool evnf_hand_over(evnf_ctx *ctx, __u16 word, __u32 egress)
+{
+	struct evnf_handover handover = { .key = evnf_current_handover_key(), .word = word, .egress = egress };
+
+	return evnf_hand(ctx, &handover);
+}
+
 /* The packet goes to the kernel, with what it takes to bring it back to the stage after this one. */
 static __always_inline int evnf_leave(evnf_ctx *ctx, struct evnf_packet *pkt, int decision)
 {
@@ -151,7 +176,7 @@ static __always_inline int evnf_leave(evnf_ctx *ctx, struct evnf_packet *pkt, in
 
 	if (word > EVNF_RESUME_DONE)
 		word += pkt->ordinal;
-	handed = evnf_config.dry_run || (word && evnf_hand(ctx, word, 0));
+	handed = evnf_config.dry_run || (word && evnf_hand_over(ctx, word, 0));
 	/* Without metadata, which not all drivers have, the kernel takes it for done. */
 	if (!handed && word != EVNF_RESUME_DONE)
 		decision = evnf_drop(EVNF_REASON_NOT_RESUMABLE);
