@@ -86,6 +86,13 @@ std::string describe_program(std::uint32_t id)
     throw_errno(error, fmt::format("port {}: cannot attach in {} mode", plan.device.name, hook_name(hook)));
 }
 
+bool is_tc_program(const Fd& program)
+{
+    bpf_prog_info info{};
+    __u32 size = sizeof info;
+    return program && bpf_obj_get_info_by_fd(program.get(), &info, &size) == 0 && info.type == BPF_PROG_TYPE_SCHED_CLS;
+}
+
 Fd create_link(unsigned ifindex, int program, Hook hook, int& error)
 {
     LIBBPF_OPTS(bpf_link_create_opts, options, .flags = hook == Hook::generic ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE);
@@ -130,9 +137,9 @@ void Attachments::adopt_ports()
         const unsigned ifindex = if_nametoindex(port.c_str());
         if (links_.contains(port)) continue;
         const Device device{port, ifindex};
-        if (ifindex && has_filter(device, TcPoint::ingress)) {
+        Fd program = pins_.open(entry_pin(port));
+        if (ifindex && is_tc_program(program) && has_filter(device, TcPoint::ingress)) {
             tc_ports_[port] = ifindex;
-            Fd program = pins_.open(entry_pin(port));
             const int adopted = program.get();
             filters_[{ifindex, TcPoint::ingress}] = {device, adopted, std::move(program)};
         } else {
@@ -195,9 +202,11 @@ Attachments::Link Attachments::create(const AttachmentPlan& plan) const
     return link;
 }
 
-void Attachments::swap(const std::vector<AttachmentPlan>& plans, const TcPrograms& programs)
+void Attachments::swap(const std::vector<AttachmentPlan>& plans, const TcPrograms& programs, const std::vector<Device>& devices)
 {
     Undo undo{log_};
+    // What brings packets back stands before the first of them leaves.
+    for (const auto& device : devices) set(device, TcPoint::egress, programs.resume, undo);
     for (const auto& plan : plans) attach(plan, programs, undo);
     undo.keep();
     keep_programs();
@@ -302,6 +311,8 @@ void Attachments::set(const Device& device, TcPoint point, int program, Undo& un
 
 void Attachments::cover(const Device& device, int resume)
 {
+    const auto found = filters_.find({device.ifindex, TcPoint::egress});
+    if (found != filters_.end() && found->second.program == resume) return;
     Undo undo{log_};
     set(device, TcPoint::egress, resume, undo);
     undo.keep();

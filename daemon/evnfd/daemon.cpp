@@ -80,8 +80,21 @@ void Daemon::apply()
     auto candidate = dataplane_.stage_file(config_file_);
     check_unchanged(candidate.blueprint.settings);
     deployment_.look_up(candidate.blueprint);
+    const auto number = candidate.blueprint.number;
     dataplane_.load(candidate);
-    const auto number = candidate.generation->number();
+    if (candidate.replacement)
+        deployment_.replace(std::move(candidate));
+    else
+        deploy(std::move(candidate));
+    std::vector<std::string> ports;
+    for (const auto& port : dataplane_.settings().ports) ports.push_back(port.name);
+    log_->set_level(dataplane_.settings().log_level);
+    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - started;
+    log_->info("generation {} carries traffic on {} ({:.0f} ms)", number, fmt::join(ports, ", "), took.count());
+}
+
+void Daemon::deploy(Dataplane::Candidate candidate)
+{
     try {
         deployment_.swap(candidate);
     } catch (...) {
@@ -89,11 +102,6 @@ void Daemon::apply()
         throw;
     }
     deployment_.settle(dataplane_.commit(std::move(candidate)));
-    std::vector<std::string> ports;
-    for (const auto& port : dataplane_.settings().ports) ports.push_back(port.name);
-    log_->set_level(dataplane_.settings().log_level);
-    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - started;
-    log_->info("generation {} carries traffic on {} ({:.0f} ms)", number, fmt::join(ports, ", "), took.count());
 }
 
 /// The chains' pins first: without them what is in next/ means nothing (recovery.hpp).

@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <limits>
 #include <set>
@@ -140,7 +141,7 @@ Dataplane::Candidate Dataplane::finish_staging(const Settings& settings, Problem
 {
     Candidate candidate;
     candidate.blueprint = stage(settings, problems, instances_, context_, ports_, stages_);
-    candidate.blueprint.number = state_.last_number() + 1;
+    candidate.blueprint.number = std::max(state_.last_number(), running() ? generation_->number() : 0) + 1;
     candidate.blueprint.slot = dry_run_ ? 0 : free_slot(candidate.blueprint.number);
     candidate.blueprint.dry_run = dry_run_;
     return candidate;
@@ -186,8 +187,33 @@ void Dataplane::prepare_state(Candidate& candidate) const
     state_.prepare(made);
 }
 
+std::unique_ptr<Replacement> Dataplane::load_replacement(const Blueprint& blueprint) const
+{
+    if (!running() || dry_run_) return nullptr;
+    const auto changed = only_change(traits_, traits_of(blueprint));
+    if (!changed) return nullptr;
+    auto replacement = std::make_unique<Replacement>(*generation_, *changed, *blueprint.plugins.at(*changed).staged, state_);
+    return replacement->makes_state() ? nullptr : std::move(replacement);
+}
+
+void Dataplane::replace(Candidate candidate)
+{
+    Blueprint& blueprint = candidate.blueprint;
+    const std::string name = candidate.replacement->instance();
+    const auto& plugin = blueprint.plugins.at(name);
+    Traits traits = traits_of(blueprint);
+    generation_->replace(std::move(*candidate.replacement));
+    generation_->renumber(blueprint.number);
+    plugin.staged->commit(generation_->maps(name));
+    plugin.instance->forgive();
+    traits_ = std::move(traits);
+    settings_ = std::move(blueprint.settings);
+}
+
 void Dataplane::load(Candidate& candidate)
 {
+    candidate.replacement = load_replacement(candidate.blueprint);
+    if (candidate.replacement) return;
     discard_foreign_state(candidate.blueprint);
     candidate.generation = std::make_unique<Generation>(candidate.blueprint, state_);
     try {
@@ -213,6 +239,7 @@ std::unique_ptr<Generation> Dataplane::commit(Candidate candidate)
     Generation& next = *candidate.generation;
     for (const auto& made : next.made()) state_.copy_entries(made);
     state_.keep(std::move(next.made()));
+    traits_ = traits_of(blueprint);
     ports_.commit(blueprint.ports, state_.names_of_ports());
     stages_.commit(blueprint.stages, state_.names_of_stages());
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "change.hpp"
 #include "generation.hpp"
 
 namespace evnf {
@@ -31,18 +32,23 @@ public:
     Dataplane(InstanceContext context, const PinDirectory* pins, bool dry_run);
     ~Dataplane();
 
+    /// A configuration on its way: staged, then loaded as a generation or, where only one plugin's settings differ from
+    /// what runs, as the replacement of that plugin's part.
     struct Candidate {
         Blueprint blueprint;
         std::unique_ptr<Generation> generation;
+        std::unique_ptr<Replacement> replacement;
     };
 
     /// Stages the configuration; `links` are the ports' interfaces. Throws ConfigError.
     Candidate stage_file(const std::string& file) const;
     Candidate stage_text(const std::string& yaml, const std::string& name) const;
-    /// Loads the candidate's generation, starts new plugins and prepares pins: the last step that can fail. On
+    /// Loads the candidate's generation or replacement, starts new plugins and prepares pins: the last step that can fail. On
     /// failure everything is as before.
     void load(Candidate& candidate);
-    /// The candidate carries traffic now: makes it the running configuration. Gives the old generation once no packet
+    /// Puts the candidate's replacement in charge: all of the way from load() to commit(). Throws, and all is as before.
+    void replace(Candidate candidate);
+    /// The candidate's generation carries traffic now: makes it the running configuration. Gives the old generation once no packet
     /// is in its programs; those that are in the kernel's hands may come back to it as long as it is kept.
     std::unique_ptr<Generation> commit(Candidate candidate);
     /// Gives up a loaded candidate.
@@ -64,6 +70,7 @@ private:
     Candidate finish_staging(const Settings& settings, Problems& problems) const;
     std::uint64_t heartbeat_deadline() const;
     void discard_foreign_state(const Blueprint& blueprint);
+    std::unique_ptr<Replacement> load_replacement(const Blueprint& blueprint) const;
     void prepare_state(Candidate& candidate) const;
     std::uint32_t free_slot(std::uint32_t number) const;
 
@@ -73,6 +80,7 @@ private:
     StateStore state_;
     Slots ports_, stages_;
     Settings settings_;
+    Traits traits_{};
     Instances instances_;
     std::unique_ptr<Generation> generation_;
 };

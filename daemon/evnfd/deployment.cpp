@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <fstream>
 
 namespace evnf {
 
@@ -14,6 +15,23 @@ namespace {
 
 /// How long a packet may be in the kernel's hands and still come back: an unanswered neighbour request takes 3 s.
 constexpr auto kWayThroughKernel = 5s;
+
+int reverse_path_filter(const std::string& interface)
+{
+    int mode = 0;
+    std::ifstream{fmt::format("/proc/sys/net/ipv4/conf/{}/rp_filter", interface)} >> mode;
+    return mode;
+}
+
+/// Replies under a VIP come from the servers' side, and the VIP's route leads elsewhere.
+void warn_of_reverse_path_filter(const std::vector<PortSettings>& ports, spdlog::logger& log)
+{
+    for (const auto& port : ports)
+        if (std::max(reverse_path_filter("all"), reverse_path_filter(port.name)) == 1)
+            log.warn("port {0}: strict reverse-path filtering drops replies under a VIP that are left to netfilter: "
+                     "sysctl -w net.ipv4.conf.{0}.rp_filter=2",
+                     port.name);
+}
 
 bool takes_filters(const Link& link)
 {
@@ -80,20 +98,24 @@ unsigned Deployment::smallest_mtu() const
     return mtu;
 }
 
-/// What brings packets back stands before the first of them leaves.
-void Deployment::deploy_resume(const Dataplane::Candidate& candidate)
+/// Those that packets may leave by and still be in the middle of their chain.
+std::vector<Device> Deployment::devices(const Generation& generation) const
 {
-    const auto& generation = *candidate.generation;
-    if (!generation.can_resume()) return;
-    auto vips = virtual_addresses(candidate.blueprint);
-    if (!vips.empty()) {
-        const Device device = vip_device_.ensure(smallest_mtu());
-        routing_state_.vip_device = device.ifindex;
-        attachments_.cover(device, generation.resume());
-        vip_device_.route(vips);
-    }
-    vips_ = std::move(vips);
-    generation.open_reentry();
+    std::vector<Device> devices;
+    if (!generation.can_resume()) return devices;
+    for (const auto& [ifindex, link] : routing_.links())
+        if (takes_filters(link) && link.name != VipDevice::kName) devices.push_back({link.name, ifindex});
+    if (routing_state_.vip_device) devices.push_back({VipDevice::kName, routing_state_.vip_device});
+    return devices;
+}
+
+/// Without a chain that packets come back to, nobody leaves them to the kernel under a VIP.
+void Deployment::route_vips(const Dataplane::Candidate& candidate, const std::set<Address>& vips)
+{
+    if (vips.empty()) return;
+    routing_state_.vip_device = vip_device_.ensure(smallest_mtu()).ifindex;
+    vip_device_.route(vips);
+    warn_of_reverse_path_filter(candidate.blueprint.settings.ports, log_);
 }
 
 void Deployment::swap(const Dataplane::Candidate& candidate)
@@ -110,21 +132,31 @@ void Deployment::swap(const Dataplane::Candidate& candidate)
         served[port.name] = link->second.ifindex;
     }
     const auto served_before = std::exchange(served_, served);
+    const auto vips = generation.can_resume() ? virtual_addresses(candidate.blueprint) : std::set<Address>{};
     const TcPrograms programs{generation.handover(), generation.resume()};
     try {
         attachments_.prepare(plans, programs);
         pin_chains(generation);
-        deploy_resume(candidate);
+        route_vips(candidate, vips);
+        generation.open_reentry();
         generation.set_routing(routing_for(generation));
         redirect_errors_.set_ports(ifindexes);
-        if (generation.can_resume())
-            for (const auto& [ifindex, link] : routing_.links())
-                if (takes_filters(link)) attachments_.cover({link.name, ifindex}, generation.resume());
-        attachments_.swap(plans, programs);
+        attachments_.swap(plans, programs, devices(generation));
     } catch (...) {
         served_ = served_before;
+        vip_device_.keep_only(vips_);
         throw;
     }
+    vips_ = vips;
+}
+
+/// The pins take the new number, so that it is the one that is counted on from, after a kill too.
+void Deployment::replace(Dataplane::Candidate candidate)
+{
+    const auto before = dataplane_.generation().number(), after = candidate.blueprint.number;
+    dataplane_.replace(std::move(candidate));
+    for (const bool second : {true, false})
+        if (!second || dataplane_.generation().chains().size() > 1) pins_.rename(chain_pin(before, second), chain_pin(after, second));
 }
 
 void Deployment::give_up(const Generation& generation) const
@@ -249,7 +281,7 @@ try {
     const std::vector<AttachmentPlan> plans{plan(port, link.ifindex, generation)};
     const TcPrograms programs{generation.handover(), generation.resume()};
     attachments_.prepare(plans, programs);
-    attachments_.swap(plans, programs);
+    attachments_.swap(plans, programs, {});
     log_.info("port {}: its interface has come (index {}) and is served", port.name, link.ifindex);
 } catch (const std::exception& error) {
     log_.error("port {}: its interface is there and cannot be served: {}", port.name, error.what());

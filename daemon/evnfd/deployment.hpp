@@ -29,6 +29,8 @@ public:
     void look_up(Blueprint& blueprint) const;
     /// Points everything at the candidate's generation. Throws, and then all is as it was.
     void swap(const Dataplane::Candidate& candidate);
+    /// Puts one plugin's new part in place in the running generation. Throws, and then all is as it was.
+    void replace(Dataplane::Candidate candidate);
     /// A generation that was not swapped in, or not whole, goes.
     void give_up(const Generation& generation) const;
     /// After the commit: what only the former generation needed goes, now or when its last packets are through.
@@ -51,7 +53,8 @@ private:
     AttachmentPlan plan(const PortSettings& port, unsigned ifindex, const Generation& generation) const;
     evnf_routing routing_for(const Generation& generation) const;
     std::set<Address> virtual_addresses(const Blueprint& blueprint) const;
-    void deploy_resume(const Dataplane::Candidate& candidate);
+    std::vector<Device> devices(const Generation& generation) const;
+    void route_vips(const Dataplane::Candidate& candidate, const std::set<Address>& vips);
     void cover(const struct Link& link);
     unsigned smallest_mtu() const;
     void serve(const PortSettings& port, const struct Link& link);

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sched.h>
 
+#include <random>
 #include <stdexcept>
 
 #include "entry_bpf.skel.h"
@@ -35,6 +36,12 @@ LayoutInputs layout_inputs(const Blueprint& blueprint)
             .port_index = [&](const auto& port) { return blueprint.ports.slots.at(port); },
             .at_xdp = [](const PortSettings& port) { return port.hook != Hook::tc; },
             .at_tc = [&](const PortSettings& port) { return port.hook == Hook::tc || blueprint.bridged.contains(port.name); }};
+}
+
+std::uint64_t random_key()
+{
+    std::random_device random;
+    return std::uint64_t{random()} << 32 | random() | 1;
 }
 
 bool is_wire(const Blueprint& blueprint)
@@ -95,12 +102,37 @@ void Generation::load_chain(const Blueprint& blueprint, const Chain& chain, Fast
 {
     for (std::uint32_t i = 0; i <= chain.stages.size(); ++i) {
         const auto config = stage_config(blueprint, chain, i);
+        const bool is_forwarder = i == chain.stages.size();
         const int program =
-            i == chain.stages.size()
-                ? loader_.load(open_framework<forwarder_bpf, forwarder_tc_bpf>(hook), kFramework, hook, config)
-                : loader_.load(blueprint.plugins.at(chain.stages[i]).staged->open(hook), chain.stages[i], hook, config);
+            is_forwarder ? loader_.load(open_framework<forwarder_bpf, forwarder_tc_bpf>(hook), kFramework, hook, config)
+                         : loader_.load(blueprint.plugins.at(chain.stages[i]).staged->open(hook), chain.stages[i], hook, config);
         framework_map(chain_map(hook)).update(chain.base + i, program);
+        if (!is_forwarder) places_[chain.stages[i]].push_back({hook, chain.base + i, config, program});
     }
+}
+
+Replacement::Replacement(const Generation& generation, const std::string& instance, Staged& staged, const StateStore& state)
+    : instance_{instance}, loader_{state, generation.loader_.maps(kFramework)}, places_{generation.places_.at(instance)}
+{
+    for (auto& place : places_) place.program = loader_.load(staged.open(place.hook), instance, place.hook, place.config);
+    staged.fill(*loader_.maps(instance));
+}
+
+void Generation::replace(Replacement replacement)
+{
+    auto& places = places_.at(replacement.instance_);
+    std::size_t done = 0;
+    try {
+        for (; done < places.size(); ++done) {
+            const Place& place = replacement.places_[done];
+            framework_map(chain_map(place.hook)).update(place.slot, place.program);
+        }
+    } catch (...) {
+        while (done-- > 0) framework_map(chain_map(places[done].hook)).update(places[done].slot, places[done].program);
+        throw;
+    }
+    places = replacement.places_;
+    loader_.take(replacement.loader_, replacement.instance_);
 }
 
 void Generation::load_entries(const Blueprint& blueprint)
@@ -189,6 +221,8 @@ void Generation::fill_framework(const Blueprint& blueprint)
         const auto link = blueprint.links.find(port.name);
         set_port(slots.at(port.name), link == blueprint.links.end() ? PortLink{} : link->second);
     }
+    const MapRef key = framework_map("evnf_handover_key");
+    if (key.find<std::uint64_t>(__u32{0}) == 0) key.update(__u32{0}, random_key());
     for (std::uint32_t stage : blueprint.stages.fresh)
         framework_map("evnf_stages").update_per_cpu(stage, evnf_stage_counters{});
     for (std::uint32_t port : blueprint.ports.fresh)

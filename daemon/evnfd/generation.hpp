@@ -47,9 +47,36 @@ struct Blueprint {
     bool dry_run = false;                  ///< the forwarder decides and does nothing
 };
 
+class Generation;
+
 /// A port's entry programs; -1 where the chain is not loaded for that hook. The descriptors are the generation's.
 struct Entries {
     int xdp = -1, tc = -1;
+};
+
+/// Where a program of a plugin stands, and what it was loaded with.
+struct Place {
+    FastPathHook hook;
+    std::uint32_t slot;
+    evnf_stage_config config;
+    int program; ///< the descriptor is the generation's
+};
+
+/// One plugin's programs and maps, loaded to take the places of those that a generation has of it.
+class Replacement {
+public:
+    /// Loads and fills them; no packet can reach them yet. Throws as Generation does.
+    Replacement(const Generation& generation, const std::string& instance, Staged& staged, const StateStore& state);
+
+    const std::string& instance() const noexcept { return instance_; }
+    /// State of another shape goes live with a whole generation only.
+    bool makes_state() { return !loader_.made().empty(); }
+
+private:
+    friend class Generation;
+    std::string instance_;
+    ProgramLoader loader_;
+    std::vector<Place> places_;
 };
 
 class Generation {
@@ -81,6 +108,12 @@ public:
     std::shared_ptr<const Maps> maps(const std::string& instance) const { return loader_.maps(instance); }
     /// All state maps that its programs use.
     const std::set<StateKey>& state_maps() const noexcept { return loader_.state_maps(); }
+    /// Puts the replacement's programs in the places of the plugin's own, and gives these up. A packet meets the plugin
+    /// once, so it meets one version of it. What is around the places is as it was when the self-test proved it. Throws,
+    /// and all is as before.
+    void replace(Replacement replacement);
+    /// It carries another configuration now.
+    void renumber(std::uint32_t number) noexcept { number_ = number; }
     /// The state maps that this generation made, for the StateStore to keep when it goes live.
     std::vector<StateStore::Made>& made() noexcept { return loader_.made(); }
 
@@ -91,6 +124,7 @@ public:
     void set_heartbeat(std::uint32_t stage, std::uint64_t deadline) const;
 
 private:
+    friend class Replacement;
     void load_chain(const Blueprint& blueprint, const Chain& chain, FastPathHook hook);
     void load_entries(const Blueprint& blueprint);
     void load_handover(const Blueprint& blueprint);
@@ -103,6 +137,7 @@ private:
     std::uint32_t number_, slot_;
     ChainLayout layout_;
     ProgramLoader loader_;
+    std::map<std::string, std::vector<Place>> places_; ///< by instance
     std::map<std::string, Entries> entries_;
     int handover_ = -1, resume_ = -1, reentry_ = -1;
     std::vector<std::uint16_t> wires_; ///< the other end, by port index

@@ -80,6 +80,7 @@ public:
     }
 
     bool leaves_chain() const override { return false; }
+    std::optional<std::string> inputs() const override { return settings_.protocols; }
 
     /// Makes all that commit() needs, since that must not fail.
     void fill(const Maps& maps) override

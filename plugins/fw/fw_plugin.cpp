@@ -82,6 +82,20 @@ public:
 
     bool leaves_chain() const override { return policy_.leaves_to_netfilter(); }
 
+    /// Sets may come from files.
+    std::optional<std::string> inputs() const override
+    {
+        std::string bytes;
+        for (const auto& [name, prefixes] : policy_.sets) {
+            bytes += fmt::format("{} {} ", name, prefixes.size());
+            for (const auto& prefix : prefixes) {
+                bytes.append(reinterpret_cast<const char*>(&prefix.address.raw), sizeof prefix.address.raw);
+                bytes += static_cast<char>(prefix.length);
+            }
+        }
+        return bytes;
+    }
+
     void fill(const Maps& maps) override
     {
         for (const auto& [field, name] : kArrays)

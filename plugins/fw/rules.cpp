@@ -286,10 +286,9 @@ Policy read_policy(const Node& config, const Ports& ports)
 {
     Policy policy;
     Map map{config};
-    Sets sets;
-    if (const auto node = map.optional("sets")) sets = read_sets(*node);
+    if (const auto node = map.optional("sets")) policy.sets = read_sets(*node);
     if (const auto node = map.optional("default")) policy.fallback = node->one_of(fallbacks());
-    if (const auto node = map.optional("rules")) policy.rules = read_rules(*node, sets, ports);
+    if (const auto node = map.optional("rules")) policy.rules = read_rules(*node, policy.sets, ports);
     map.done();
     return policy;
 }

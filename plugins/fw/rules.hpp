@@ -45,6 +45,7 @@ struct Rule {
 struct Policy {
     std::vector<Rule> rules; ///< the first that matches decides
     fw_action fallback = FW_NETFILTER;
+    Sets sets; ///< as the rules read them
 
     /// Whether any packet may be left to the kernel's own firewall.
     bool leaves_to_netfilter() const;

@@ -99,6 +99,7 @@ public:
     }
 
     bool leaves_chain() const override { return false; }
+    std::optional<std::string> inputs() const override { return std::string{}; }
 
     std::vector<Address> virtual_addresses() const override
     {

@@ -56,6 +56,13 @@ stats=$(ctl stats --json)
 assert_json '[.ports[0] | .resumed > 1000, .resumed <= .kernel] == [true, true]' "$stats" "packets came back from the kernel"
 assert_json '([.stages[] | {(.name): .packets}] | add) as $seen | $seen.lb > 1000 and $seen.dpi >= $seen.lb' "$stats" "stages behind netfilter"
 assert_json '[.drops[] | select(.reason == "not_resumable" or .reason == "resume_lost" or .reason == "stale_generation")] == []' "$stats" "all came back"
+
+# Somebody's filter that resets tc_index: what would pass by dpi and lb is dropped by name, and passes when it is gone.
+lost() { ctl stats --json | jq '[.drops[] | select(.reason == "resume_lost") | .packets] | add // 0'; }
+vnf tc filter add dev eth0 ingress pref 10 bpf da bytecode '1,6 0 0 0,' # TC_ACT_OK, always
+assert_eventually 'client curl -s --max-time 1 "http://$VIP/" >/dev/null; (($(lost) > 0))' "packets are dropped as resume_lost"
+vnf tc filter del dev eth0 ingress pref 10
+client curl -sf --max-time 3 "http://$VIP/" >/dev/null || fail "no answer once the filter is gone"
 vnf ip -j route show "$VIP" | jq -e '.[0].dev == "evnf0"' >/dev/null || fail "the VIP is not routed to evnf0"
 assert_clean
 

@@ -25,6 +25,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -159,9 +160,10 @@ public:
     /// Addresses that no interface has and the fast path answers for. The daemon routes them, so that what a stage before
     /// leaves to the kernel meets netfilter's FORWARD under such an address, and then the rest of its chain.
     virtual std::vector<Address> virtual_addresses() const { return {}; }
-    /// All that open() and fill() depend on, as text of any form: two settings with equal fingerprints give the same
-    /// fast path, and a reload need not touch it. Empty: no such promise.
-    virtual std::string fingerprint() const { return {}; }
+    /// What open() and fill() depend on beside the instance's own keys, contents of files for one, as text of any form:
+    /// with equal keys and equal inputs the fast path would be the same, and a reload need not touch it. Nothing: no
+    /// such promise, every reload makes it anew.
+    virtual std::optional<std::string> inputs() const { return std::nullopt; }
     /// Fills the maps of the new generation; no packet can reach it yet. State maps are live:
     /// only what no live packet uses may be written there.
     virtual void fill(const Maps& maps) { (void)maps; }
