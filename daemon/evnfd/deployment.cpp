@@ -15,9 +15,12 @@ namespace {
 /// How long a packet may be in the kernel's hands and still come back: an unanswered neighbour request takes 3 s.
 constexpr auto kWayThroughKernel = 5s;
 
-bool takes_filters(const Link& link)
+void must_be_ethernet(const Link& link)
 {
-    return link.ethernet && !link.loopback;
+    if (link.frames == EVNF_LINK_ETHERNET) return;
+    throw std::runtime_error{fmt::format("port {0}: not an Ethernet interface (see 'ip -d link show {0}'): eVNF serves Ethernet only; name "
+                                         "under 'ports' the Ethernet interfaces around it",
+                                         link.name)};
 }
 
 } // namespace
@@ -39,12 +42,14 @@ void Deployment::look_up(Blueprint& blueprint) const
 {
     std::vector<std::string> missing;
     for (const auto& port : blueprint.settings.ports) {
-        if (const auto link = routing_.find(port.name))
+        if (const auto link = routing_.find(port.name)) {
+            must_be_ethernet(*link);
             blueprint.links[port.name] = {link->ifindex, link->mac};
-        else if (dataplane_.ports().find(port.name) < 0)
+        } else if (dataplane_.ports().find(port.name) < 0) {
             missing.push_back(port.name);
-        else
+        } else {
             log_.warn("port {}: its interface is not there; it is served when it comes", port.name);
+        }
         if (attachments_.needs_bridge(port)) blueprint.bridged.insert(port.name);
     }
     if (!missing.empty())
@@ -118,8 +123,7 @@ void Deployment::swap(const Dataplane::Candidate& candidate)
         generation.set_routing(routing_for(generation));
         redirect_errors_.set_ports(ifindexes);
         if (generation.can_resume())
-            for (const auto& [ifindex, link] : routing_.links())
-                if (takes_filters(link)) attachments_.cover({link.name, ifindex}, generation.resume());
+            for (const auto& [ifindex, link] : routing_.links()) cover(link, generation);
         attachments_.swap(plans, programs);
     } catch (...) {
         served_ = served_before;
@@ -211,7 +215,9 @@ void Deployment::on_routing_change()
 void Deployment::on_link(const std::string& name, const Link* link)
 {
     if (!dataplane_.running()) return;
-    if (link) cover(*link);
+    if (link) cover_late(*link);
+    if (!link && dataplane_.generation().can_resume())
+        dataplane_.generation().keep_links([this](unsigned ifindex) { return routing_.links().contains(ifindex); });
     for (const auto& port : dataplane_.settings().ports) {
         if (port.name != name) continue;
         if (link)
@@ -223,11 +229,19 @@ void Deployment::on_link(const std::string& name, const Link* link)
 }
 
 /// Packets may leave by any interface, and one that is in the middle of its chain must not slip out.
-void Deployment::cover(const Link& link)
+void Deployment::cover(const Link& link, const Generation& generation)
 {
-    if (!dataplane_.generation().can_resume() || !takes_filters(link)) return;
+    if (link.loopback) return;
+    generation.set_link(link.ifindex, link.frames);
+    attachments_.cover({link.name, link.ifindex}, generation.resume());
+}
+
+/// The same for an interface that has come, or changed.
+void Deployment::cover_late(const Link& link)
+{
+    if (!dataplane_.generation().can_resume()) return;
     try {
-        attachments_.cover({link.name, link.ifindex}, dataplane_.generation().resume());
+        cover(link, dataplane_.generation());
     } catch (const std::exception& error) {
         log_.error("packets that leave by {} do not go on with their chain: {}", link.name, error.what());
     }
@@ -239,6 +253,7 @@ try {
     const auto& generation = dataplane_.generation();
     const auto before = served_.find(port.name);
     log_.info("port {}: {}", port.name, link.up ? "up" : "down");
+    must_be_ethernet(link);
     generation.set_port(dataplane_.ports().at(port.name), {link.ifindex, link.mac});
     if (before != served_.end() && before->second == link.ifindex) return;
     if (before != served_.end()) attachments_.forget(before->second);

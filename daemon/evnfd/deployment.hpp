@@ -52,7 +52,8 @@ private:
     evnf_routing routing_for(const Generation& generation) const;
     std::set<Address> virtual_addresses(const Blueprint& blueprint) const;
     void deploy_resume(const Dataplane::Candidate& candidate);
-    void cover(const struct Link& link);
+    void cover(const struct Link& link, const Generation& generation);
+    void cover_late(const struct Link& link);
     unsigned smallest_mtu() const;
     void serve(const PortSettings& port, const struct Link& link);
     void lose(const PortSettings& port);

@@ -60,7 +60,7 @@ take_turn() {
     if [[ $subject == evnf ]]; then
         check_evnf "$of" "$(jq .end.sum_received.bytes <<<"$report")"
         ctl detach >/dev/null
-        stop_evnfd
+        wait "$EVNFD_PID" || fail "evnfd ended with $?"
     fi
     jq -c --arg case "$of" --arg subject "$subject" --argjson round "$round" \
         '{case: $case, subject: $subject, round: $round, value: (.end.sum_received.bits_per_second / 1e9)}' <<<"$report"
