@@ -10,13 +10,15 @@ tunnel_up() {
     local number=1 host other
     for host in vnf s2; do
         other=$([[ $host == vnf ]] && echo s2 || echo vnf)
-        in_ns "$host" socat -b 65536 "TUN,tun-name=tun0,iff-no-pi,iff-up" \
+        in_ns "$host" socat -b 65536 "TUN,tun-name=tun0,iff-no-pi" \
             "UNIX-SENDTO:$LAB_DIR/tunnel-$other,bind=$LAB_DIR/tunnel-$host" &
         wait_until "in_ns $host ip link show tun0 >/dev/null 2>&1" 10 || fail "no tun0 in $host"
         in_ns "$host" ip addr add "10.9.0.$number/24" dev tun0
         in_ns "$host" ip addr add "2001:db8:9::$number/64" dev tun0 nodad
         number=$((number + 1))
     done
+    # Both ends are there: socat ends when it cannot send.
+    for host in vnf s2; do in_ns "$host" ip link set tun0 up; done
     s2 ip route add 10.1.0.0/24 via 10.9.0.1 src "$FAR"
     s2 ip route add 2001:db8:1::/64 dev tun0 src "$FAR6"
 }
@@ -44,7 +46,8 @@ start_evnfd "$LAB_DIR/evnf.yaml"
 tunnel_up
 
 fw2_blocked() { ctl fw2 rules --json | jq '.[] | select(.name == "blocked") | .packets'; }
-dropped() { ctl stats --json | jq '[.drops[].packets] | add // 0'; }
+# In the middle of a chain; what the kernel itself says to the device of the VIPs (MLD) is none of it.
+dropped() { ctl stats --json | jq '[.drops[] | select(.reason != "vip_not_served") | .packets] | add // 0'; }
 
 # It arrives, and dpi knows what it was.
 assert_eq s2 "$(client curl -sf --max-time 3 "http://$FAR:8080/")" "answer through the tunnel"
@@ -74,8 +77,4 @@ blocked=$(fw2_blocked)
 client curl -s --max-time 1.5 "http://$FAR:8081/" && fail "port 8081 is open through the tunnel after a restart"
 (($(fw2_blocked) > blocked)) || fail "fw2 counted nothing at the tunnel after a restart"
 
-# As a port, such an interface is refused: its packets would not be parsed.
-configuration | sed 's/name: eth1,/name: tun0, hook: tc,/' | config "$LAB_DIR/evnf.yaml"
-refusal=$(ctl reload 2>&1 || true)
-[[ $refusal == *"port tun0: not an Ethernet interface"* ]] || fail "a port without Ethernet: $refusal"
 assert_clean
