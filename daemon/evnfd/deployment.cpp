@@ -15,6 +15,14 @@ namespace {
 /// How long a packet may be in the kernel's hands and still come back: an unanswered neighbour request takes 3 s.
 constexpr auto kWayThroughKernel = 5s;
 
+void must_be_ethernet(const Link& link)
+{
+    if (link.frames == EVNF_LINK_ETHERNET) return;
+    throw std::runtime_error{fmt::format("port {0}: not an Ethernet interface (see 'ip -d link show {0}'): eVNF serves Ethernet only; name "
+                                         "under 'ports' the Ethernet interfaces around it",
+                                         link.name)};
+}
+
 } // namespace
 
 Deployment::Deployment(boost::asio::io_context& io, const PinDirectory& pins, const Routing& routing, Dataplane& dataplane,
@@ -35,6 +43,7 @@ void Deployment::look_up(Blueprint& blueprint) const
     std::vector<std::string> missing;
     for (const auto& port : blueprint.settings.ports) {
         if (const auto link = routing_.find(port.name)) {
+            must_be_ethernet(*link);
             blueprint.links[port.name] = {link->ifindex, link->mac};
         } else if (dataplane_.ports().find(port.name) < 0) {
             missing.push_back(port.name);
@@ -244,6 +253,7 @@ try {
     const auto& generation = dataplane_.generation();
     const auto before = served_.find(port.name);
     log_.info("port {}: {}", port.name, link.up ? "up" : "down");
+    must_be_ethernet(link);
     generation.set_port(dataplane_.ports().at(port.name), {link.ifindex, link.mac});
     if (before != served_.end() && before->second == link.ifindex) return;
     if (before != served_.end()) attachments_.forget(before->second);

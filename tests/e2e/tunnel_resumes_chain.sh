@@ -77,4 +77,8 @@ blocked=$(fw2_blocked)
 client curl -s --max-time 1.5 "http://$FAR:8081/" && fail "port 8081 is open through the tunnel after a restart"
 (($(fw2_blocked) > blocked)) || fail "fw2 counted nothing at the tunnel after a restart"
 
+# As a port, such an interface is refused: its packets would not be parsed.
+configuration | sed 's/name: eth1,/name: tun0, hook: tc,/' | config "$LAB_DIR/evnf.yaml"
+refusal=$(ctl reload 2>&1 || true)
+[[ $refusal == *"port tun0: not an Ethernet interface"* ]] || fail "a port without Ethernet: $refusal"
 assert_clean
