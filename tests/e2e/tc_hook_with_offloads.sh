@@ -87,7 +87,7 @@ client tc qdisc del dev eth0 clsact
 
 # A smaller MTU behind: the sender is told, for a packet and for segments, and what it sends then passes whole.
 vnf ip link set eth2 mtu 1300
-status=$(client ping -c 1 -W 2 -M do -s 1400 "$S2" || true)
+status=$(client ping -c 1 -W 2 -M "do" -s 1400 "$S2" || true)
 [[ $status == *"mtu = 1300"* ]] || fail "no word about the MTU: $status"
 client ip route flush cache
 before=$(left_by forwarder fragmentation_needed)
