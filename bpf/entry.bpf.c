@@ -20,6 +20,7 @@ static __always_inline void begin(evnf_ctx *ctx, struct evnf_packet *pkt)
 	pkt->visited = 0;
 	pkt->resumed = 0;
 	pkt->readdressed = 0;
+	pkt->bare = 0;
 	pkt->ordinal = evnf_config.ordinal;
 	pkt->self_test = !evnf_config.dry_run && evnf_is_test_run(ctx);
 	if (counters && !pkt->self_test) {

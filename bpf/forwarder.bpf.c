@@ -119,6 +119,8 @@ static __always_inline int route_resumed(evnf_ctx *ctx, struct evnf_packet *pkt)
 	result = evnf_fib_lookup(ctx, pkt, &fib);
 	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return evnf_finish(ctx, pkt, evnf_drop(result < 0 ? EVNF_REASON_NOT_FORWARDED : evnf_fib_reason(result)));
+	if (!evnf_make_link_header(ctx, pkt))
+		return evnf_finish(ctx, pkt, evnf_drop(EVNF_REASON_INTERNAL));
 	evnf_record(pkt, EVNF_FORWARD);
 	return evnf_redirect_unresolved(ctx, fib.ifindex);
 }

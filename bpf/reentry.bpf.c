@@ -14,6 +14,22 @@ struct {
 	__type(value, struct evnf_reentry);
 } evnf_reentries SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, __u32);
+	__type(value, __u32);
+} evnf_links SEC(".maps");
+
+static __always_inline enum evnf_link link_of(evnf_ctx *ctx)
+{
+	__u32 ifindex = ctx->ifindex, *link = bpf_map_lookup_elem(&evnf_links, &ifindex);
+
+	return link ? *link : EVNF_LINK_ETHERNET;
+}
+
 static __always_inline void begin(evnf_ctx *ctx, struct evnf_packet *pkt, const struct evnf_reentry *reentry)
 {
 	__u32 port = reentry->port;
@@ -37,13 +53,15 @@ SEC(EVNF_SECTION) int evnf_reentry(evnf_ctx *ctx)
 	__u32 index = ctx->tc_index & (EVNF_MAX_REENTRIES - 1);
 	const struct evnf_reentry *reentry = bpf_map_lookup_elem(&evnf_reentries, &index);
 	struct evnf_stage_counters *counters = evnf_counters();
+	enum evnf_link link = link_of(ctx);
 	int decision;
 
 	ctx->tc_index = EVNF_RESUME_DONE;
 	if (!pkt || !reentry || !counters)
 		return EVNF_HOOK_DROP;
 	begin(ctx, pkt, reentry);
-	decision = evnf_parse(ctx, pkt);
+	pkt->bare = link == EVNF_LINK_BARE;
+	decision = link == EVNF_LINK_OTHER ? evnf_drop(EVNF_REASON_UNKNOWN_LINK) : evnf_parse(ctx, pkt);
 	if (decision == EVNF_NEXT) {
 		bpf_tail_call(ctx, &EVNF_CHAIN, reentry->slot);
 		counters->missed++;

@@ -33,9 +33,12 @@ void warn_of_reverse_path_filter(const std::vector<PortSettings>& ports, spdlog:
                      port.name);
 }
 
-bool takes_filters(const Link& link)
+void must_be_ethernet(const Link& link)
 {
-    return link.ethernet && !link.loopback;
+    if (link.frames == EVNF_LINK_ETHERNET) return;
+    throw std::runtime_error{fmt::format("port {0}: not an Ethernet interface (see 'ip -d link show {0}'): eVNF serves Ethernet only; name "
+                                         "under 'ports' the Ethernet interfaces around it",
+                                         link.name)};
 }
 
 } // namespace
@@ -57,12 +60,14 @@ void Deployment::look_up(Blueprint& blueprint) const
 {
     std::vector<std::string> missing;
     for (const auto& port : blueprint.settings.ports) {
-        if (const auto link = routing_.find(port.name))
+        if (const auto link = routing_.find(port.name)) {
+            must_be_ethernet(*link);
             blueprint.links[port.name] = {link->ifindex, link->mac};
-        else if (dataplane_.ports().find(port.name) < 0)
+        } else if (dataplane_.ports().find(port.name) < 0) {
             missing.push_back(port.name);
-        else
+        } else {
             log_.warn("port {}: its interface is not there; it is served when it comes", port.name);
+        }
         if (attachments_.needs_bridge(port)) blueprint.bridged.insert(port.name);
     }
     if (!missing.empty())
@@ -104,9 +109,15 @@ std::vector<Device> Deployment::devices(const Generation& generation) const
     std::vector<Device> devices;
     if (!generation.can_resume()) return devices;
     for (const auto& [ifindex, link] : routing_.links())
-        if (takes_filters(link) && link.name != VipDevice::kName) devices.push_back({link.name, ifindex});
+        if (!link.loopback && link.name != VipDevice::kName) devices.push_back({link.name, ifindex});
     if (routing_state_.vip_device) devices.push_back({VipDevice::kName, routing_state_.vip_device});
     return devices;
+}
+
+evnf_link Deployment::frames_of(unsigned ifindex) const
+{
+    const auto link = routing_.links().find(ifindex);
+    return link == routing_.links().end() ? EVNF_LINK_ETHERNET : link->second.frames; // not there yet: evnf0, just made
 }
 
 /// Without a chain that packets come back to, nobody leaves them to the kernel under a VIP.
@@ -141,6 +152,7 @@ void Deployment::swap(const Dataplane::Candidate& candidate)
         generation.open_reentry();
         generation.set_routing(routing_for(generation));
         redirect_errors_.set_ports(ifindexes);
+        for (const auto& device : devices(generation)) generation.set_link(device.ifindex, frames_of(device.ifindex));
         attachments_.swap(plans, programs, devices(generation));
     } catch (...) {
         served_ = served_before;
@@ -244,6 +256,8 @@ void Deployment::on_link(const std::string& name, const Link* link)
 {
     if (!dataplane_.running()) return;
     if (link) cover(*link);
+    if (!link && dataplane_.generation().can_resume())
+        dataplane_.generation().keep_links([this](unsigned ifindex) { return routing_.links().contains(ifindex); });
     for (const auto& port : dataplane_.settings().ports) {
         if (port.name != name) continue;
         if (link)
@@ -257,9 +271,11 @@ void Deployment::on_link(const std::string& name, const Link* link)
 /// Packets may leave by any interface, and one that is in the middle of its chain must not slip out.
 void Deployment::cover(const Link& link)
 {
-    if (!dataplane_.generation().can_resume() || !takes_filters(link)) return;
+    const auto& generation = dataplane_.generation();
+    if (!generation.can_resume() || link.loopback) return;
     try {
-        attachments_.cover({link.name, link.ifindex}, dataplane_.generation().resume());
+        generation.set_link(link.ifindex, link.frames);
+        attachments_.cover({link.name, link.ifindex}, generation.resume());
     } catch (const std::exception& error) {
         log_.error("packets that leave by {} do not go on with their chain: {}", link.name, error.what());
     }
@@ -271,6 +287,7 @@ try {
     const auto& generation = dataplane_.generation();
     const auto before = served_.find(port.name);
     log_.info("port {}: {}", port.name, link.up ? "up" : "down");
+    must_be_ethernet(link);
     generation.set_port(dataplane_.ports().at(port.name), {link.ifindex, link.mac});
     if (before != served_.end() && before->second == link.ifindex) return;
     if (before != served_.end()) attachments_.forget(before->second);

@@ -55,6 +55,7 @@ private:
     std::set<Address> virtual_addresses(const Blueprint& blueprint) const;
     std::vector<Device> devices(const Generation& generation) const;
     void route_vips(const Dataplane::Candidate& candidate, const std::set<Address>& vips);
+    evnf_link frames_of(unsigned ifindex) const;
     void cover(const struct Link& link);
     unsigned smallest_mtu() const;
     void serve(const PortSettings& port, const struct Link& link);

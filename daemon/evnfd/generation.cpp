@@ -244,6 +244,25 @@ void Generation::set_port(std::uint32_t port, const PortLink& link) const
     framework_map("evnf_port_by_ifindex").update(link.ifindex, port);
 }
 
+void Generation::set_link(std::uint32_t ifindex, evnf_link frames) const
+{
+    const MapRef links = framework_map("evnf_links");
+    if (frames == EVNF_LINK_ETHERNET)
+        links.erase(ifindex);
+    else
+        links.update(ifindex, std::uint32_t{frames});
+}
+
+void Generation::keep_links(const std::function<bool(std::uint32_t ifindex)>& is_there) const
+{
+    const MapRef links = framework_map("evnf_links");
+    std::vector<std::uint32_t> gone;
+    links.for_each<std::uint32_t, std::uint32_t>([&](std::uint32_t ifindex, std::uint32_t) {
+        if (!is_there(ifindex)) gone.push_back(ifindex);
+    });
+    for (const auto ifindex : gone) links.erase(ifindex);
+}
+
 void Generation::set_routing(const evnf_routing& routing) const
 {
     framework_map("evnf_routing").update(__u32{0}, routing);

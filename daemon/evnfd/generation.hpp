@@ -6,6 +6,7 @@
 #include <sched.h>
 
 #include <array>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -119,6 +120,9 @@ public:
 
     /// Tells the programs what has become of a port's interface. Port by index.
     void set_port(std::uint32_t port, const PortLink& link) const;
+    /// Tells what packets begin with that come back at an interface, and forgets all interfaces but those given.
+    void set_link(std::uint32_t ifindex, evnf_link frames) const;
+    void keep_links(const std::function<bool(std::uint32_t ifindex)>& is_there) const;
     void set_routing(const evnf_routing& routing) const;
     /// The slow path of a stage counts as alive until then. Jiffies.
     void set_heartbeat(std::uint32_t stage, std::uint64_t deadline) const;

@@ -52,6 +52,26 @@ Address address_of(unsigned family, const nlattr* attribute)
     return address;
 }
 
+/// What a packet begins with where tc sees it leave.
+evnf_link frames_of(const ifinfomsg& link)
+{
+    switch (link.ifi_type) {
+    case ARPHRD_ETHER:
+    case ARPHRD_LOOPBACK: return EVNF_LINK_ETHERNET;
+    case ARPHRD_NONE:
+    case ARPHRD_RAWIP:
+    case ARPHRD_PPP:
+    case ARPHRD_TUNNEL:
+    case ARPHRD_TUNNEL6:
+    case ARPHRD_SIT: return EVNF_LINK_BARE;
+    case ARPHRD_IPGRE:
+    case ARPHRD_IP6GRE:
+        // With many remote ends the tunnel's own header is there before tc.
+        return link.ifi_flags & IFF_POINTOPOINT ? EVNF_LINK_BARE : EVNF_LINK_OTHER;
+    default: return EVNF_LINK_OTHER;
+    }
+}
+
 /// A message of the bridge's, about a port of it, is not about the link.
 std::optional<Link> link_of(const nlmsghdr& message)
 {
@@ -62,7 +82,7 @@ std::optional<Link> link_of(const nlmsghdr& message)
     link.name = mnl_attr_get_str(attributes[IFLA_IFNAME]);
     link.ifindex = static_cast<unsigned>(header->ifi_index);
     link.up = (header->ifi_flags & IFF_UP) && (header->ifi_flags & IFF_RUNNING);
-    link.ethernet = header->ifi_type == ARPHRD_ETHER;
+    link.frames = frames_of(*header);
     link.loopback = header->ifi_flags & IFF_LOOPBACK;
     if (attributes[IFLA_MTU]) link.mtu = mnl_attr_get_u32(attributes[IFLA_MTU]);
     const std::string mac = bytes_of(attributes[IFLA_ADDRESS]);

@@ -20,6 +20,7 @@
 
 #include <evnf/address.hpp>
 #include <evnf/bpf.hpp>
+#include <evnf/packet_shared.h>
 
 #include "netlink.hpp"
 
@@ -35,7 +36,7 @@ struct Link {
     std::array<std::uint8_t, 6> mac{}; ///< zero where the link has no Ethernet address
     bool up = false;                   ///< administratively up, and with a carrier
     unsigned mtu = 0;
-    bool ethernet = false;             ///< frames begin with an Ethernet header
+    evnf_link frames = EVNF_LINK_OTHER; ///< what they begin with
     bool loopback = false;
 
     bool operator==(const Link&) const = default;

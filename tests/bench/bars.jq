@@ -5,7 +5,8 @@ def block(name): "$\(name) << END", (.[] | map(tostring) | join("\t")), "END";
 def headline:
     {
         pps: "Packets per second: 64-byte UDP, one core for everything",
-        cost: "Cost of the fast path: time per packet on one core"
+        cost: "Cost of the fast path: time per packet on one core",
+        tc: "hook tc: one TCP connection over veth with GSO on"
     }[.bench];
 def circumstances:
     "\(.machine), Linux \(.kernel), commit \(.commit). Median of \(.results[0].runs) runs, minimum to maximum";
@@ -20,6 +21,7 @@ def name:
         "empty-program": "empty program", "no-plugin": "entry and forwarder", "fw-1-rule": "fw, 1 rule",
         "fw-100-rules": "fw, 100 rules", "dpi-known-flow": "dpi, known flow", "lb-no-service": "lb, no service",
         "lb-known-connection": "lb, known connection",
+        "tc-forwarder": "entry and forwarder", "tc-chain": "fw, dpi, lb: routed", "tc-vip": "fw, dpi, lb: to a VIP",
         "chain-routed": "fw, dpi, lb: routed", "chain-vip": "fw, dpi, lb: to a VIP"
     }[.case] // .case;
 # One case's bars, beginning at row $top.

@@ -5,7 +5,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 export EVNF_BUILD=${EVNF_BUILD:-$(cd "$here/../.." && pwd)/build}
-readonly RESULTS=$EVNF_BUILD/bench ALL=(pps cost)
+readonly RESULTS=$EVNF_BUILD/bench ALL=(pps cost tc)
 
 die() {
     printf 'bench: %s\n' "$*" >&2
@@ -16,7 +16,7 @@ names=() quick=
 for argument in "$@"; do
     case $argument in
     --quick) quick=--quick ;;
-    pps | cost) names+=("$argument") ;;
+    pps | cost | tc) names+=("$argument") ;;
     *) die "unknown benchmark '$argument' (${ALL[*]})" ;;
     esac
 done
@@ -47,5 +47,6 @@ for name in "${names[@]}"; do
     case $name in
     pps) report pps Mpps ;;
     cost) report cost ns ;;
+    tc) report tc Gbit/s ;;
     esac
 done

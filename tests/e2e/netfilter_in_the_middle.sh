@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Chain [fw (default: netfilter), dpi, lb]: iptables decides by connection state under the VIP's address, as in a
-# firewall VM before a load-balancer VM; what it accepts meets the rest of the chain.
+# firewall VM before a load-balancer VM; what it accepts meets the rest of the chain. At HOOK, which a script that
+# includes this one may set.
 source "$(dirname "$0")/../lab/lab.sh"
 lab_up
 start_nginx s1 s2
-sed '/^  fw:/,/^  dpi:/ { /^    /d; s/^  fw:/  fw: {default: netfilter}/ }' "$LAB_SOURCE/chain.yaml" | config "$LAB_DIR/evnf.yaml"
+sed "/^  fw:/,/^  dpi:/ { /^    /d; s/^  fw:/  fw: {default: netfilter}/ }
+    s/chain:/hook: ${HOOK:-auto}, chain:/" "$LAB_SOURCE/chain.yaml" | config "$LAB_DIR/evnf.yaml"
 
 # What an operator of iptables has: state decides, and marks of his own; --set-mark overwrites all bits of the mark.
 for iptables in iptables ip6tables; do

@@ -8,6 +8,7 @@
 #                                            VIP    10.2.0.2    2001:db8:2::2, routed to the VNF
 #
 # Use:  source lab.sh; lab_up; config FILE <<'YAML' …; start_evnfd FILE; client curl …; assert_clean
+# LAB_OFFLOADS=on before lab_up gives the hosts what containers have: checksums and segments left to the interface.
 # All that runs in the lab is ended and removed when the script ends, however it ends.
 set -euo pipefail
 
@@ -81,11 +82,11 @@ lab_wire() {
     in_ns "$host" ip -6 route add default via "$v6::1"
 }
 
-# XDP sees frames as they are: no checksum or segment may be left to hardware that is not there.
+# XDP sees frames as they are: no checksum or segment may be left to hardware that is not there, nor a VLAN tag.
 # GRO gives the receiving end the NAPI without which frames redirected into it vanish.
 lab_interface() {
-    local host=$1 interface=$2 v4=$3 v6=$4
-    in_ns "$host" ethtool -K "$interface" tx off tso off gso off rxvlan off txvlan off gro on >/dev/null
+    local host=$1 interface=$2 v4=$3 v6=$4 to=${LAB_OFFLOADS:-off}
+    in_ns "$host" ethtool -K "$interface" tx "$to" tso "$to" gso "$to" rxvlan "$to" txvlan "$to" gro on >/dev/null
     in_ns "$host" ip addr add "$v4" dev "$interface"
     in_ns "$host" ip addr add "$v6" dev "$interface" nodad
     in_ns "$host" ip link set "$interface" up
@@ -173,7 +174,8 @@ reload() {
 
 # ---------------------------------------------------------------- servers and load
 
-# start_nginx HOST…: real nginx; / says which server it is, /slow trickles 4 MB for about 8 s.
+# start_nginx HOST…: real nginx; / says which server it is, /slow trickles 4 MB for about 8 s, and /bulk is
+# whatever a test puts at HOST/html/bulk.
 # Listens on 80 and 8080 to 8082, and with TLS on 443.
 start_nginx() {
     local host
@@ -189,6 +191,18 @@ start_nginx() {
         wait_until "[[ \$(in_ns $host curl -s http://127.0.0.1/) == $host ]]" 10 || fail "nginx on $host did not start"
     done
 }
+
+# start_digest HOST…: at TCP port 9000 each says the SHA-256 of what it is sent.
+start_digest() {
+    local host
+    for host in "$@"; do
+        in_ns "$host" socat TCP6-LISTEN:9000,fork,reuseaddr,ipv6only=0 SYSTEM:'sha256sum | cut -c-64' &
+        wait_until "[[ -n \$(in_ns $host ss -Hltn sport = :9000) ]]" 10 || fail "no digest server on $host"
+    done
+}
+
+# digest_of HOST: what the digest server there says of standard input.
+digest_of() { client timeout 20 socat -t 20 - "TCP:$1:9000"; }
 
 # served HOST: requests that its nginx has answered on its web ports.
 served() { in_ns "$1" curl -s http://127.0.0.1:9999/ | awk 'NR == 3 { print $3 }'; }

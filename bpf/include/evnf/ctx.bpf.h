@@ -4,17 +4,17 @@
  * written against evnf_ctx and these helpers only, and the same source is
  * compiled twice: for XDP, and for tc (with EVNF_BUILD_TC).
  *
- *	evnf_frame_length, evnf_header, evnf_pull, evnf_load_bytes, evnf_outer_vlan
- *		the frame's bytes
+ *	evnf_frame_length, evnf_header, evnf_pull, evnf_load_bytes, evnf_outer_vlan, evnf_protocol
+ *		the frame's bytes, and what the kernel holds beside them
  *	evnf_adjust_l4_checksum
  *		a checksum that the sender may have left to hardware
  *	evnf_segment_length
  *		what goes on the wire of a packet that is still to be segmented
- *	evnf_hand, evnf_redirect
+ *	evnf_hand, evnf_redirect, evnf_make_link_header
  *		where the frame goes
  *
  * Pointers into the frame do not outlive a call of evnf_pull,
- * evnf_adjust_l4_checksum or evnf_hand.
+ * evnf_adjust_l4_checksum, evnf_hand or evnf_make_link_header.
  */
 #pragma once
 

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <linux/if_ether.h>
 #include <linux/pkt_cls.h>
 
 typedef struct __sk_buff evnf_ctx;
@@ -23,6 +24,11 @@ enum {
 static __always_inline __u32 evnf_frame_length(const evnf_ctx *ctx)
 {
 	return ctx->len;
+}
+
+static __always_inline __be16 evnf_protocol(const evnf_ctx *ctx)
+{
+	return ctx->protocol;
 }
 
 static __always_inline bool evnf_is_at(const evnf_ctx *ctx, __u32 ifindex)
@@ -80,10 +86,21 @@ static __always_inline bool evnf_hand(evnf_ctx *ctx, const struct evnf_handover 
 	return true;
 }
 
+/* bpf_redirect_neigh() fills in a link header, and takes no packet that has no room for one. */
+static __always_inline bool evnf_make_link_header(evnf_ctx *ctx, struct evnf_packet *pkt)
+{
+	if (pkt->bare && bpf_skb_change_head(ctx, sizeof(struct ethhdr), 0))
+		return false;
+	pkt->bare = 0;
+	return true;
+}
+
 /* After routing the frame has another link's addresses: the kernel's neighbour table gives the right ones. */
-static __always_inline int evnf_reply(evnf_ctx *ctx, const struct evnf_packet *pkt)
+static __always_inline int evnf_reply(evnf_ctx *ctx, struct evnf_packet *pkt)
 {
 	ctx->tc_index = EVNF_RESUME_DONE;
+	if (!evnf_make_link_header(ctx, pkt))
+		return EVNF_HOOK_DROP;
 	return pkt->resumed ? bpf_redirect_neigh(ctx->ingress_ifindex, NULL, 0, 0) :
 			      bpf_redirect(ctx->ifindex, 0);
 }

@@ -18,6 +18,12 @@ static __always_inline __u32 evnf_frame_length(const evnf_ctx *ctx)
 	return ctx->data_end - ctx->data;
 }
 
+/* The ethertype as the kernel has it; XDP has the frame only. */
+static __always_inline __be16 evnf_protocol(const evnf_ctx *ctx)
+{
+	return 0;
+}
+
 /* True on that interface: where a frame comes in or, at tc egress, leaves. */
 static __always_inline bool evnf_is_at(const evnf_ctx *ctx, __u32 ifindex)
 {
@@ -90,8 +96,14 @@ static __always_inline bool evnf_hand(evnf_ctx *ctx, const struct evnf_handover 
 	return true;
 }
 
+/* Makes room for an Ethernet header where the frame has none: false where it could not. */
+static __always_inline bool evnf_make_link_header(evnf_ctx *ctx, struct evnf_packet *pkt)
+{
+	return true;
+}
+
 /* Sends the frame out of the port that it came from. */
-static __always_inline int evnf_reply(evnf_ctx *ctx, const struct evnf_packet *pkt)
+static __always_inline int evnf_reply(evnf_ctx *ctx, struct evnf_packet *pkt)
 {
 	return XDP_TX;
 }

@@ -90,7 +90,8 @@ enum evnf_verdict {
 	X(RESUME_LOST, "resume_lost", "somebody's tc filter reset tc_index, which says where its chain goes on") \
 	X(STALE_GENERATION, "stale_generation", "came back from the kernel after its generation was gone") \
 	X(VIP_NOT_SERVED, "vip_not_served", "addressed to a VIP, and no service takes it") \
-	X(ORPHANED, "orphaned", "the slow path of the stage is dead, and its orphan says drop")
+	X(ORPHANED, "orphaned", "the slow path of the stage is dead, and its orphan says drop") \
+	X(UNKNOWN_LINK, "unknown_link", "would go on with its chain at an interface whose frames eVNF cannot parse")
 
 enum evnf_reason {
 #define EVNF_REASON_ENUM(name, json, text) EVNF_REASON_##name,
@@ -142,7 +143,8 @@ struct evnf_packet {
 	__u8 resumed;         /* came back from the kernel, which has routed it and decided what netfilter is asked */
 	__u8 readdressed;     /* a stage gave it another destination */
 	__u8 ordinal;         /* of the ingress port among those of its chain */
-	__u8 pad[5];
+	__u8 bare;            /* leaves by an interface without link header: the frame begins with the IP header */
+	__u8 pad[4];
 	__u64 now;            /* jiffies at entry: the one clock read of a packet */
 	__u64 note[EVNF_MAX_STAGES]; /* a stage's own remark for --replay; valid where visited says so */
 };
@@ -185,6 +187,13 @@ struct evnf_reentry {
 	__u16 ordinal;
 };
 EVNF_STATIC_ASSERT(sizeof(struct evnf_reentry) == 8);
+
+/* What a frame begins with at tc egress of an interface: hash evnf_links, by interface index. */
+enum evnf_link {
+	EVNF_LINK_ETHERNET, /* what has no entry */
+	EVNF_LINK_BARE,     /* the IP header: tun, WireGuard, tunnels, PPP */
+	EVNF_LINK_OTHER,    /* a header that the parser does not know */
+};
 
 /*
  * XDP metadata: what the XDP chain tells the tc programs of the same port. A

@@ -60,8 +60,19 @@ static __always_inline bool evnf_is_vlan(__be16 type)
 	return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD);
 }
 
+/* Where there is no link header, the kernel says what the packet is. */
+static __always_inline int evnf_parse_bare(evnf_ctx *ctx, struct evnf_packet *pkt, __be16 *type)
+{
+	*type = evnf_protocol(ctx);
+	pkt->vlan_tags = 0;
+	pkt->vlan[0] = EVNF_NO_VLAN;
+	pkt->vlan[1] = EVNF_NO_VLAN;
+	pkt->l3_offset = 0;
+	return EVNF_NEXT;
+}
+
 /* Ethernet and VLAN tags; `type` gets the ethertype behind them. */
-static __always_inline int evnf_parse_link(evnf_ctx *ctx, struct evnf_packet *pkt, __be16 *type)
+static __always_inline int evnf_parse_ethernet(evnf_ctx *ctx, struct evnf_packet *pkt, __be16 *type)
 {
 	struct ethhdr *eth = evnf_header(ctx, 0, sizeof(*eth));
 	__u16 offset = sizeof(*eth);
@@ -289,7 +300,7 @@ static __always_inline int evnf_parse_l4(evnf_ctx *ctx, struct evnf_packet *pkt)
 static __always_inline int evnf_parse_once(evnf_ctx *ctx, struct evnf_packet *pkt)
 {
 	__be16 type = 0;
-	int decision = evnf_parse_link(ctx, pkt, &type);
+	int decision = EVNF_TC && pkt->bare ? evnf_parse_bare(ctx, pkt, &type) : evnf_parse_ethernet(ctx, pkt, &type);
 
 	pkt->ip_version = 0;
 	if (decision != EVNF_NEXT)
