@@ -43,6 +43,7 @@ namespace json = boost::json;
 namespace {
 
 constexpr unsigned kPerCall = 1 << 12;
+constexpr unsigned kMostPerCall = 1 << 16;
 constexpr unsigned kBatch = 16; // of what the kernel sends at once, before it lets the receiving side run
 constexpr std::size_t kFrame = 14 + 1500;
 
@@ -236,6 +237,8 @@ public:
         }
     }
 
+    /// Each call takes some milliseconds more than its packets (the kernel waits until nobody uses their pages), so
+    /// that all that is due goes with one.
     /// Until SIGTERM, which the caller has blocked: what interrupts the kernel while it sends would be an error.
     void send_at(double rate, std::uint64_t most)
     {
@@ -245,7 +248,7 @@ public:
             const std::chrono::duration<double> elapsed = Clock::now() - start;
             const auto due = std::min(most, static_cast<std::uint64_t>(rate * elapsed.count()));
             const auto before = data.number;
-            if (due > before) run(static_cast<unsigned>(std::min<std::uint64_t>(due - before, kPerCall)));
+            if (due > before) run(static_cast<unsigned>(std::min<std::uint64_t>(due - before, kMostPerCall)));
             if (data.number - before < kBatch) std::this_thread::sleep_for(100us);
         }
     }
