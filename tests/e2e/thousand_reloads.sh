@@ -14,7 +14,7 @@
 source "$(dirname "$0")/../lab/lab.sh"
 EVNFD=$EVNF_BUILD/tests/visits/bin/evnfd
 
-RELOADS=${RELOADS:-1000}
+RELOADS=${RELOADS:-1000} # a multiple of 4: each half ends where it began
 RATE=${RATE:-500000} # packets a second; one core of the build machines makes, forwards and receives 630,000
 readonly WARM=$((RELOADS / 10)) # reloads until what may grow is measured for the first time
 readonly PORTS=9000-9099
@@ -67,7 +67,7 @@ start_traffic() {
     chrt --fifo 1 taskset --cpu-list 0 "$EVNF_BUILD/bin/evnf_visits" --client "/run/netns/$LAB-client" --vnf "/run/netns/$LAB-vnf" \
         --server "/run/netns/$LAB-s1" --server "/run/netns/$LAB-s2" --stages 2 \
         --gateway "$(vnf ip -j link show eth0 | jq -r '.[0].address')" --source 10.7.0.0 --source6 2001:db8:7:: \
-        --rate "$RATE" --packets 400000000 >"$LAB_DIR/traffic.json" <<ROUTES &
+        --rate "$RATE" --packets 500000000 >"$LAB_DIR/traffic.json" <<ROUTES &
 direct $S1 1 ${PORTS/-*} 100 62 62
 balanced $VIP 1 9000 1 62 62
 ROUTES
@@ -79,7 +79,7 @@ ROUTES
 
 # Sets REPORT.
 stop_traffic() {
-    kill -TERM "$TRAFFIC_PID"
+    kill -TERM "$TRAFFIC_PID" || fail "the packets ended before the reloads"
     wait "$TRAFFIC_PID" || fail "evnf_visits"
     REPORT=$(<"$LAB_DIR/traffic.json")
 }
