@@ -2,7 +2,8 @@
 /*
  * The generator: run by BPF_PROG_TEST_RUN with BPF_F_TEST_XDP_LIVE_FRAMES, it
  * makes one labelled UDP packet of a random route and sends it, unless so many
- * are on their way to the VNF that one might be lost in front of it.
+ * are on their way that one might be lost in a full queue: on their way to the
+ * VNF, or where all packets arrive, to the receivers.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -26,7 +27,7 @@ enum {
 	FLOWS = 1024, /* of each route: what dpi and lb have to remember is bounded */
 	FIRST_SPORT = 1024,
 	TTL = 64,
-	MAX_UNDER_WAY = 128, /* to the VNF: half of what a veth's queue holds */
+	MAX_UNDER_WAY = 128, /* half of what a veth's queue holds */
 };
 
 /* What we need of the kernel's own types; libbpf finds the fields in its BTF. */
@@ -51,6 +52,7 @@ struct napi_struct {
 
 const volatile __u32 vnf_netns = 0;   /* inode number */
 const volatile int vnf_ifindex = 0;   /* of the VNF's end of `egress` */
+const volatile bool all_arrive = false;
 
 /* Written by user space before the first run. One CPU runs the program. */
 struct visits_route routes[VISITS_MAX_ROUTES] = {};
@@ -73,6 +75,14 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } egress SEC(".maps");
+
+/* The receivers' own. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} arrived SEC(".maps");
 
 /* xorshift64* (Vigna) */
 static __always_inline __u32 random(void)
@@ -196,7 +206,15 @@ SEC("tp_btf/napi_poll") int BPF_PROG(on_napi_poll, const struct napi_struct *nap
 	return 0;
 }
 
-SEC("xdp") int generate(struct xdp_md *ctx)
+static __always_inline bool may_send(void)
+{
+	__u32 zero = 0;
+	__u64 *received = bpf_map_lookup_elem(&arrived, &zero);
+
+	return received && number < (all_arrive ? *received : taken) + MAX_UNDER_WAY;
+}
+
+static __always_inline int send(struct xdp_md *ctx)
 {
 	__u32 index = random() % route_count & (VISITS_MAX_ROUTES - 1); /* masked for the verifier's sake */
 	const struct visits_route *route = &routes[index];
@@ -204,8 +222,6 @@ SEC("xdp") int generate(struct xdp_md *ctx)
 	__u32 full = ctx->data_end - ctx->data;
 	__u32 length = route->shortest + random() % (route->longest - route->shortest + 1);
 
-	if (number >= taken + MAX_UNDER_WAY)
-		return XDP_DROP;
 	if (bpf_xdp_adjust_tail(ctx, (int)(ETH_HLEN + length) - (int)full))
 		return XDP_ABORTED;
 	if (route->ip_version == 4 ? !write_frame(ctx, 4, index, flow, length) :
@@ -213,4 +229,9 @@ SEC("xdp") int generate(struct xdp_md *ctx)
 		return XDP_ABORTED;
 	sent[index]++;
 	return bpf_redirect_map(&egress, 0, 0);
+}
+
+SEC("xdp") int generate(struct xdp_md *ctx)
+{
+	return may_send() ? send(ctx) : XDP_DROP;
 }

@@ -22,7 +22,7 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 #define FRAGMENT_OFFSET 0x1fff
 
 const volatile __u64 packets = 0; /* numbers are below this */
-const volatile __u8 stages = 0;   /* marks are 1 to this */
+const volatile __u8 stages = 0;   /* marks of a set */
 
 /* The label of one packet that was not stamped as it should be, for who wants to know why. */
 struct visits_label example = {};
@@ -42,14 +42,34 @@ struct {
 	__type(value, __u64);
 } seen SEC(".maps");
 
-static __always_inline bool in_order(const struct visits_label *label)
+/* All that have come, for a generator that waits for them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} arrived SEC(".maps");
+
+/* The set that the packet bears all marks of, once and in order; VISITS_SETS when there is none. */
+static __always_inline __u32 set_of(const struct visits_label *label)
 {
-	if (label->count != stages)
-		return false;
-	for (int i = 0; i < VISITS_MAX_MARKS; i++)
-		if (label->marks[i] != (i < stages ? i + 1 : 0))
-			return false;
-	return true;
+	__u32 set = ((__u32)label->marks[0] - 1) / stages;
+
+	if (label->count != stages || set >= VISITS_SETS)
+		return VISITS_SETS;
+	for (__u32 i = 0; i < VISITS_MAX_MARKS; i++)
+		if (label->marks[i] != (i < stages ? set * stages + i + 1 : 0))
+			return VISITS_SETS;
+	return set;
+}
+
+static __always_inline void count_arrived(void)
+{
+	__u32 zero = 0;
+	__u64 *count = bpf_map_lookup_elem(&arrived, &zero);
+
+	if (count)
+		__sync_fetch_and_add(count, 1);
 }
 
 /* Notes the number: true the first time. */
@@ -64,16 +84,19 @@ static __always_inline bool is_new(__u64 number)
 
 static __always_inline void arrive(const struct visits_label *label)
 {
-	__u32 route = label->route;
+	__u32 route = label->route, set = set_of(label);
 	struct visits_arrivals *counters = bpf_map_lookup_elem(&arrivals, &route);
 
 	if (!counters)
 		return;
+	count_arrived();
 	counters->packets++;
 	if (!is_new(label->number))
 		counters->duplicates++;
-	if (in_order(label))
+	if (set < VISITS_SETS) {
+		counters->sets[set]++;
 		return;
+	}
 	counters->wrong++;
 	__builtin_memcpy(&example, label, sizeof(example));
 }

@@ -6,8 +6,11 @@
 ///     NAME ADDRESS HOSTS PORT PORTS SHORTEST LONGEST [df]
 /// and prints
 ///     {"seed":N,"seconds":S,"example":{"route":"…","number":N,"marks":[…]},
-///      "routes":[{"name":"…","sent":N,"received":N,"wrong":N,"duplicates":N}]}
-/// A packet is wrong when not every stage stamped it once and in order; `example` is one of those, or null.
+///      "routes":[{"name":"…","sent":N,"received":N,"sets":[N,N],"wrong":N,"duplicates":N}]}
+/// A packet is wrong when not every stage stamped it once and in order, with a mark of one and the same set;
+/// `example` is one of those, or null.
+///
+/// With --rate, all packets must arrive: who sends waits for them. It ends at SIGTERM, --packets being the most.
 #include <arpa/inet.h>
 #include <linux/udp.h>
 #include <netinet/in.h>
@@ -17,6 +20,7 @@
 #include <boost/json.hpp>
 #include <boost/program_options.hpp>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
@@ -39,6 +43,7 @@ namespace json = boost::json;
 namespace {
 
 constexpr unsigned kPerCall = 1 << 12;
+constexpr unsigned kMostPerCall = 1 << 16;
 constexpr unsigned kBatch = 16; // of what the kernel sends at once, before it lets the receiving side run
 constexpr std::size_t kFrame = 14 + 1500;
 
@@ -52,6 +57,7 @@ struct Options {
     std::uint64_t seed = std::random_device{}();
     unsigned stages = 0;
     unsigned rounds = 1;
+    double rate = 0; ///< packets a second; 0 is as fast as the VNF takes them in
     std::string between; ///< a command to run after each round, when nothing is under way
 };
 
@@ -72,6 +78,7 @@ Options read_options(int argc, char** argv)
     add("seed", options.seed);
     add("stages", options.stages);
     add("rounds", options.rounds);
+    add("rate", options.rate);
     add("between", options.between);
     po::variables_map values;
     po::store(po::parse_command_line(argc, argv, all), values);
@@ -150,6 +157,7 @@ public:
         const MapRef counters{bpf_map__fd(program_->maps.arrivals), "arrivals"};
         for (const auto& cpu : counters.find_per_cpu<visits_arrivals>(route)) {
             sum.packets += cpu.packets;
+            for (std::size_t set = 0; set < VISITS_SETS; ++set) sum.sets[set] += cpu.sets[set];
             sum.wrong += cpu.wrong;
             sum.duplicates += cpu.duplicates;
         }
@@ -163,6 +171,7 @@ public:
         return sum;
     }
 
+    int arrived() const { return bpf_map__fd(program_->maps.arrived); }
     const visits_label& example() const { return program_->bss->example; }
 
 private:
@@ -194,7 +203,7 @@ std::uint32_t inode(const char* file)
 
 class Generator {
 public:
-    Generator(const Options& options, const std::vector<Route>& routes)
+    Generator(const Options& options, const std::vector<Route>& routes, const Receivers& receivers)
         : program_{open<visits_generator_bpf>()}
     {
         auto& data = *program_->bss;
@@ -209,6 +218,8 @@ public:
         enter(options.vnf);
         program_->rodata->vnf_ifindex = static_cast<int>(interface_index("eth0"));
         program_->rodata->vnf_netns = inode("/proc/thread-self/ns/net");
+        program_->rodata->all_arrive = options.rate > 0;
+        must(bpf_map__reuse_fd(program_->maps.arrived, receivers.arrived()), "cannot share a counter");
         enter(options.client);
         must(visits_generator_bpf::load(program_.get()), "cannot load the generator");
         must(visits_generator_bpf::attach(program_.get()), "cannot attach to napi_poll");
@@ -223,6 +234,21 @@ public:
             run(static_cast<unsigned>(std::min<std::uint64_t>(goal - data.number, kPerCall)));
             await_vnf();
             data.taken = data.number; // a few frames were others'
+        }
+    }
+
+    /// All that is due goes with one call: each was measured to sleep about 12 ms, however few its packets.
+    /// Until SIGTERM, which the caller has blocked: what interrupts the kernel while it sends would be an error.
+    void send_at(double rate, std::uint64_t most)
+    {
+        const auto& data = *program_->bss;
+        const auto start = Clock::now();
+        while (!has_been_told_to_stop() && data.number < most) {
+            const std::chrono::duration<double> elapsed = Clock::now() - start;
+            const auto due = std::min(most, static_cast<std::uint64_t>(rate * elapsed.count()));
+            const auto before = data.number;
+            if (due > before) run(static_cast<unsigned>(std::min<std::uint64_t>(due - before, kMostPerCall)));
+            if (data.number - before < kBatch) std::this_thread::sleep_for(100us);
         }
     }
 
@@ -249,6 +275,12 @@ private:
         }
     }
 
+    static bool has_been_told_to_stop()
+    {
+        sigset_t pending;
+        return !sigpending(&pending) && sigismember(&pending, SIGTERM) == 1;
+    }
+
     std::vector<std::byte> frame_ = std::vector<std::byte>(kFrame);
     Owned<visits_generator_bpf> program_;
 };
@@ -262,6 +294,14 @@ void settle(const Receivers& receivers)
     }
 }
 
+void block_sigterm()
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    if (sigprocmask(SIG_BLOCK, &set, nullptr)) throw_errno(errno, "cannot block SIGTERM");
+}
+
 void run_command(const std::string& command)
 {
     if (!command.empty() && std::system(command.c_str()) != 0) throw std::runtime_error{"failed: " + command};
@@ -272,6 +312,7 @@ json::object report(const Route& route, std::uint64_t sent, const visits_arrival
     return {{"name", route.name},
             {"sent", sent},
             {"received", arrivals.packets},
+            {"sets", json::array(std::begin(arrivals.sets), std::end(arrivals.sets))},
             {"wrong", arrivals.wrong},
             {"duplicates", arrivals.duplicates}};
 }
@@ -285,11 +326,8 @@ json::object describe(const visits_label& label, const std::vector<Route>& route
         {"route", known ? routes[label.route].name : "unknown"}, {"number", +label.number}, {"marks", marks}};
 }
 
-json::object run(const Options& options, const std::vector<Route>& routes)
+void send_in_rounds(Generator& generator, const Options& options, const Receivers& receivers)
 {
-    const Receivers receivers{options};
-    Generator generator{options, routes};
-    const auto start = Clock::now();
     for (std::uint64_t round = 0, sent = 0; round < options.rounds; ++round) {
         const auto goal = options.packets * (round + 1) / options.rounds;
         generator.send(goal - sent);
@@ -297,7 +335,19 @@ json::object run(const Options& options, const std::vector<Route>& routes)
         settle(receivers);
         run_command(options.between);
     }
+}
+
+json::object run(const Options& options, const std::vector<Route>& routes)
+{
+    const Receivers receivers{options};
+    Generator generator{options, routes, receivers};
+    const auto start = Clock::now();
+    if (options.rate > 0)
+        generator.send_at(options.rate, options.packets);
+    else
+        send_in_rounds(generator, options, receivers);
     const std::chrono::duration<double> elapsed = Clock::now() - start;
+    settle(receivers);
     json::object result{{"seed", options.seed}, {"seconds", elapsed.count()}, {"example", nullptr}};
     json::array& reports = result["routes"].emplace_array();
     for (std::uint32_t i = 0; i < routes.size(); ++i)
@@ -311,6 +361,7 @@ json::object run(const Options& options, const std::vector<Route>& routes)
 int main(int argc, char** argv)
 try {
     const auto options = read_options(argc, argv);
+    if (options.rate > 0) block_sigterm();
     std::cout << run(options, read_routes(std::cin)) << "\n";
     return 0;
 } catch (const std::exception& error) {

@@ -22,6 +22,7 @@
 enum {
 	VISITS_MAX_ROUTES = 32,
 	VISITS_MAX_MARKS = 16,
+	VISITS_SETS = 2, /* of marks: 1 to the number of stages, and as many above them */
 };
 
 struct visits_label {
@@ -50,7 +51,8 @@ VISITS_STATIC_ASSERT(sizeof(struct visits_route) == 32);
 /* What became of the packets of a route. */
 struct visits_arrivals {
 	__u64 packets;
-	__u64 wrong;      /* not stamped by each stage once and in order */
+	__u64 sets[VISITS_SETS]; /* stamped with the marks of this set, by each stage once and in order */
+	__u64 wrong;      /* not so stamped, or by some of either set */
 	__u64 duplicates; /* of a number that came before, or was never sent */
 };
 
