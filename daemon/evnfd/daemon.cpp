@@ -45,7 +45,8 @@ Daemon::Daemon(asio::io_context& io, std::string config_file, const Settings& se
       pins_{recover_pins(settings.pin_dir, *log_)},
       routing_{io.get_executor(), *log_,
                {[this] { deployment_.on_routing_change(); },
-                [this](const std::string& name, const Link* link) { deployment_.on_link(name, link); }}},
+                [this](const std::string& name, const Link* link) { deployment_.on_link(name, link); },
+                [this](unsigned ifindex) { deployment_.on_filter_loss(ifindex); }}},
       dataplane_{{io.get_executor(), &clock_, log_, plugin_directory(), false, activity_}, &pins_, false},
       deployment_{io, pins_, routing_, dataplane_, *log_},
       signals_{io, SIGHUP, SIGTERM, SIGINT},
@@ -80,20 +81,28 @@ void Daemon::apply()
     auto candidate = dataplane_.stage_file(config_file_);
     check_unchanged(candidate.blueprint.settings);
     deployment_.look_up(candidate.blueprint);
-    dataplane_.load(candidate);
+    deploy(candidate);
     const auto number = candidate.generation->number();
-    try {
-        deployment_.swap(candidate);
-    } catch (...) {
-        give_up(candidate);
-        throw;
-    }
     deployment_.settle(dataplane_.commit(std::move(candidate)));
     std::vector<std::string> ports;
     for (const auto& port : dataplane_.settings().ports) ports.push_back(port.name);
     log_->set_level(dataplane_.settings().log_level);
     const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - started;
     log_->info("generation {} carries traffic on {} ({:.0f} ms)", number, fmt::join(ports, ", "), took.count());
+}
+
+void Daemon::deploy(Dataplane::Candidate& candidate)
+try {
+    dataplane_.load(candidate);
+    try {
+        deployment_.swap(candidate);
+    } catch (...) {
+        give_up(candidate);
+        throw;
+    }
+} catch (const std::exception& error) {
+    deployment_.explain(candidate.blueprint, error.what());
+    throw;
 }
 
 /// The chains' pins first: without them what is in next/ means nothing (recovery.hpp).

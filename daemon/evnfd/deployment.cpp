@@ -3,8 +3,10 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <net/if.h>
 
 #include <algorithm>
+#include <array>
 
 namespace evnf {
 
@@ -18,6 +20,13 @@ constexpr auto kWayThroughKernel = 5s;
 bool takes_filters(const Link& link)
 {
     return link.ethernet && !link.loopback;
+}
+
+/// The kernel's word, which may be newer than what netlink has told so far.
+bool is_there(unsigned ifindex)
+{
+    std::array<char, IF_NAMESIZE> name{};
+    return if_indextoname(ifindex, name.data()) != nullptr;
 }
 
 } // namespace
@@ -49,6 +58,15 @@ void Deployment::look_up(Blueprint& blueprint) const
     }
     if (!missing.empty())
         throw std::runtime_error{fmt::format("no such interface: {}: see 'ip link', and name under 'ports' what is there", fmt::join(missing, ", "))};
+}
+
+void Deployment::explain(const Blueprint& blueprint, const std::string& error) const
+{
+    for (const auto& [port, link] : blueprint.links)
+        if (!is_there(link.ifindex))
+            throw std::runtime_error{fmt::format("port {}: its interface went away meanwhile ({}): reload again; the port is served when "
+                                                 "the interface comes back",
+                                                 port, error)};
 }
 
 AttachmentPlan Deployment::plan(const PortSettings& port, unsigned ifindex, const Generation& generation) const
@@ -117,9 +135,7 @@ void Deployment::swap(const Dataplane::Candidate& candidate)
         deploy_resume(candidate);
         generation.set_routing(routing_for(generation));
         redirect_errors_.set_ports(ifindexes);
-        if (generation.can_resume())
-            for (const auto& [ifindex, link] : routing_.links())
-                if (takes_filters(link)) attachments_.cover({link.name, ifindex}, generation.resume());
+        for (const auto& [ifindex, link] : routing_.links()) cover(link, generation);
         attachments_.swap(plans, programs);
     } catch (...) {
         served_ = served_before;
@@ -211,7 +227,7 @@ void Deployment::on_routing_change()
 void Deployment::on_link(const std::string& name, const Link* link)
 {
     if (!dataplane_.running()) return;
-    if (link) cover(*link);
+    if (link) cover_new(*link);
     for (const auto& port : dataplane_.settings().ports) {
         if (port.name != name) continue;
         if (link)
@@ -222,15 +238,28 @@ void Deployment::on_link(const std::string& name, const Link* link)
     }
 }
 
-/// Packets may leave by any interface, and one that is in the middle of its chain must not slip out.
-void Deployment::cover(const Link& link)
-{
-    if (!dataplane_.generation().can_resume() || !takes_filters(link)) return;
-    try {
-        attachments_.cover({link.name, link.ifindex}, dataplane_.generation().resume());
-    } catch (const std::exception& error) {
-        log_.error("packets that leave by {} do not go on with their chain: {}", link.name, error.what());
-    }
+/// Packets may leave by any interface, and one that is in the middle of its chain must not slip out. One that has just
+/// gone is nobody's way out.
+void Deployment::cover(const Link& link, const Generation& generation)
+try {
+    if (generation.can_resume() && takes_filters(link)) attachments_.cover({link.name, link.ifindex}, generation.resume());
+} catch (const std::exception&) {
+    if (is_there(link.ifindex)) throw;
+}
+
+void Deployment::cover_new(const Link& link)
+try {
+    cover(link, dataplane_.generation());
+} catch (const std::exception& error) {
+    log_.error("packets that leave by {} do not go on with their chain: {}", link.name, error.what());
+}
+
+/// Somebody removed a filter, or the qdisc with all filters. What we removed is not missed.
+void Deployment::on_filter_loss(unsigned ifindex)
+try {
+    if (dataplane_.running()) attachments_.restore(ifindex);
+} catch (const std::exception& error) {
+    if (is_there(ifindex)) log_.error("a tc filter that somebody removed is not put back, and packets bypass their chain: {}", error.what());
 }
 
 /// The interface of a port is there: new, or changed.
@@ -240,8 +269,8 @@ try {
     const auto before = served_.find(port.name);
     log_.info("port {}: {}", port.name, link.up ? "up" : "down");
     generation.set_port(dataplane_.ports().at(port.name), {link.ifindex, link.mac});
-    if (before != served_.end() && before->second == link.ifindex) return;
-    if (before != served_.end()) attachments_.forget(before->second);
+    if (before != served_.end() && before->second == link.ifindex && attachments_.hook(port.name)) return;
+    if (before != served_.end() && before->second != link.ifindex) leave(port, before->second);
     served_[port.name] = link.ifindex;
     std::vector<unsigned> ifindexes;
     for (const auto& [name, ifindex] : served_) ifindexes.push_back(ifindex);
@@ -252,7 +281,17 @@ try {
     attachments_.swap(plans, programs);
     log_.info("port {}: its interface has come (index {}) and is served", port.name, link.ifindex);
 } catch (const std::exception& error) {
+    if (!is_there(link.ifindex)) return; // netlink is about to say so
     log_.error("port {}: its interface is there and cannot be served: {}", port.name, error.what());
+}
+
+/// Another interface has the port's name now.
+void Deployment::leave(const PortSettings& port, unsigned ifindex)
+{
+    if (is_there(ifindex))
+        attachments_.detach(port.name);
+    else
+        attachments_.forget(ifindex);
 }
 
 void Deployment::lose(const PortSettings& port)

@@ -27,6 +27,8 @@ public:
 
     /// Says to the candidate what its ports are attached to now. Throws when an interface is missing that was never served.
     void look_up(Blueprint& blueprint) const;
+    /// Throws when a candidate failed with this error because an interface went away after look_up().
+    void explain(const Blueprint& blueprint, const std::string& error) const;
     /// Points everything at the candidate's generation. Throws, and then all is as it was.
     void swap(const Dataplane::Candidate& candidate);
     /// A generation that was not swapped in, or not whole, goes.
@@ -38,6 +40,7 @@ public:
 
     void on_routing_change();
     void on_link(const std::string& name, const struct Link* link);
+    void on_filter_loss(unsigned ifindex);
 
     PortStatus status(const std::string& port) const;
     std::optional<std::uint64_t> redirect_errors() const { return redirect_errors_.total(); }
@@ -52,9 +55,11 @@ private:
     evnf_routing routing_for(const Generation& generation) const;
     std::set<Address> virtual_addresses(const Blueprint& blueprint) const;
     void deploy_resume(const Dataplane::Candidate& candidate);
-    void cover(const struct Link& link);
+    void cover(const struct Link& link, const Generation& generation);
+    void cover_new(const struct Link& link);
     unsigned smallest_mtu() const;
     void serve(const PortSettings& port, const struct Link& link);
+    void leave(const PortSettings& port, unsigned ifindex);
     void lose(const PortSettings& port);
     void wait_for_former();
     void release_former();
