@@ -206,7 +206,13 @@ void Attachments::swap(const std::vector<AttachmentPlan>& plans, const TcProgram
 {
     Undo undo{log_};
     // What brings packets back stands before the first of them leaves.
-    for (const auto& device : devices) set(device, TcPoint::egress, programs.resume, undo);
+    for (const auto& device : devices) {
+        try {
+            set(device, TcPoint::egress, programs.resume, undo);
+        } catch (const std::exception&) {
+            if (interface_exists(device.ifindex)) throw; // one that has just gone is nobody's way out
+        }
+    }
     for (const auto& plan : plans) attach(plan, programs, undo);
     undo.keep();
     keep_programs();
@@ -318,6 +324,16 @@ void Attachments::cover(const Device& device, int resume)
     undo.keep();
 }
 
+void Attachments::restore(unsigned ifindex)
+{
+    for (const auto& [place, filter] : filters_) {
+        if (place.first != ifindex || has_filter(filter.device, place.second)) continue;
+        set_filter(filter.device, place.second, filter.program);
+        log_.warn("{}: somebody removed eVNF's filter at tc {}, and packets bypassed their chain: it is put back", filter.device.name,
+                  place.second == TcPoint::ingress ? "ingress" : "egress");
+    }
+}
+
 void Attachments::remove(const Place& place)
 {
     const auto found = filters_.find(place);
@@ -352,6 +368,7 @@ void Attachments::detach(const std::string& port)
 {
     const auto link = links_.find(port);
     const auto tc_port = tc_ports_.find(port);
+    if (link == links_.end() && tc_port == tc_ports_.end()) return;
     const unsigned ifindex = link != links_.end() ? link->second.ifindex : tc_port->second;
     if (link != links_.end()) {
         pins_.unpin(link_pin(port));

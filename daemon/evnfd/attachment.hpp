@@ -59,8 +59,12 @@ public:
     void swap(const std::vector<AttachmentPlan>& plans, const TcPrograms& programs, const std::vector<Device>& devices);
     /// Packets that leave by the device go on with their chain, from now on.
     void cover(const Device& device, int resume);
+    /// Puts back the filters that somebody took off the device, and says so.
+    void restore(unsigned ifindex);
     /// The device is gone, and what was attached to it.
     void forget(unsigned ifindex);
+    /// Takes the port's chain off its interface, whatever that is called now.
+    void detach(const std::string& port);
     /// Takes the resume filters off all devices.
     void uncover();
     /// Detaches the ports that are not in `ports`.
@@ -97,7 +101,6 @@ private:
     void set(const Device& device, TcPoint point, int program, Undo& undo);
     void remove(const Place& place);
     Link create(const AttachmentPlan& plan) const;
-    void detach(const std::string& port);
 
     const PinDirectory& pins_;
     spdlog::logger& log_;

@@ -45,7 +45,8 @@ Daemon::Daemon(asio::io_context& io, std::string config_file, const Settings& se
       pins_{recover_pins(settings.pin_dir, *log_)},
       routing_{io.get_executor(), *log_,
                {[this] { deployment_.on_routing_change(); },
-                [this](const std::string& name, const Link* link) { deployment_.on_link(name, link); }}},
+                [this](const std::string& name, const Link* link) { deployment_.on_link(name, link); },
+                [this](unsigned ifindex) { deployment_.on_filter_loss(ifindex); }}},
       dataplane_{{io.get_executor(), &clock_, log_, plugin_directory(), false, activity_}, &pins_, false},
       deployment_{io, pins_, routing_, dataplane_, *log_},
       signals_{io, SIGHUP, SIGTERM, SIGINT},
@@ -81,11 +82,16 @@ void Daemon::apply()
     check_unchanged(candidate.blueprint.settings);
     deployment_.look_up(candidate.blueprint);
     const auto number = candidate.blueprint.number;
-    dataplane_.load(candidate);
-    if (candidate.replacement)
-        deployment_.replace(std::move(candidate));
-    else
-        deploy(std::move(candidate));
+    try {
+        dataplane_.load(candidate);
+        if (candidate.replacement)
+            deployment_.replace(candidate);
+        else
+            deploy(candidate);
+    } catch (const std::exception& error) {
+        deployment_.explain(candidate.blueprint, error.what());
+        throw;
+    }
     std::vector<std::string> ports;
     for (const auto& port : dataplane_.settings().ports) ports.push_back(port.name);
     log_->set_level(dataplane_.settings().log_level);
@@ -93,7 +99,7 @@ void Daemon::apply()
     log_->info("generation {} carries traffic on {} ({:.0f} ms)", number, fmt::join(ports, ", "), took.count());
 }
 
-void Daemon::deploy(Dataplane::Candidate candidate)
+void Daemon::deploy(Dataplane::Candidate& candidate)
 {
     try {
         deployment_.swap(candidate);

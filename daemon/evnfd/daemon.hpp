@@ -34,7 +34,7 @@ public:
 
 private:
     void apply();
-    void deploy(Dataplane::Candidate candidate);
+    void deploy(Dataplane::Candidate& candidate);
     void give_up(const Dataplane::Candidate& candidate) noexcept;
     void check_unchanged(const Settings& next) const;
     void wait_for_signal();

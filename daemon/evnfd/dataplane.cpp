@@ -196,7 +196,7 @@ std::unique_ptr<Replacement> Dataplane::load_replacement(const Blueprint& bluepr
     return replacement->makes_state() ? nullptr : std::move(replacement);
 }
 
-void Dataplane::replace(Candidate candidate)
+void Dataplane::replace(Candidate& candidate)
 {
     Blueprint& blueprint = candidate.blueprint;
     const std::string name = candidate.replacement->instance();

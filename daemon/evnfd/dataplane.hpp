@@ -47,7 +47,7 @@ public:
     /// failure everything is as before.
     void load(Candidate& candidate);
     /// Puts the candidate's replacement in charge: all of the way from load() to commit(). Throws, and all is as before.
-    void replace(Candidate candidate);
+    void replace(Candidate& candidate);
     /// The candidate's generation carries traffic now: makes it the running configuration. Gives the old generation once no packet
     /// is in its programs; those that are in the kernel's hands may come back to it as long as it is kept.
     std::unique_ptr<Generation> commit(Candidate candidate);

@@ -74,6 +74,15 @@ void Deployment::look_up(Blueprint& blueprint) const
         throw std::runtime_error{fmt::format("no such interface: {}: see 'ip link', and name under 'ports' what is there", fmt::join(missing, ", "))};
 }
 
+void Deployment::explain(const Blueprint& blueprint, const std::string& error) const
+{
+    for (const auto& [port, link] : blueprint.links)
+        if (!interface_exists(link.ifindex))
+            throw std::runtime_error{fmt::format("port {}: its interface went away meanwhile ({}): reload again; the port is served when "
+                                                 "the interface comes back",
+                                                 port, error)};
+}
+
 AttachmentPlan Deployment::plan(const PortSettings& port, unsigned ifindex, const Generation& generation) const
 {
     return {{port.name, ifindex}, port.hook, generation.entries().at(port.name)};
@@ -163,10 +172,10 @@ void Deployment::swap(const Dataplane::Candidate& candidate)
 }
 
 /// The pins take the new number, so that it is the one that is counted on from, after a kill too.
-void Deployment::replace(Dataplane::Candidate candidate)
+void Deployment::replace(Dataplane::Candidate& candidate)
 {
     const auto before = dataplane_.generation().number(), after = candidate.blueprint.number;
-    dataplane_.replace(std::move(candidate));
+    dataplane_.replace(candidate);
     for (const bool second : {true, false})
         if (!second || dataplane_.generation().chains().size() > 1) pins_.rename(chain_pin(before, second), chain_pin(after, second));
 }
@@ -281,6 +290,14 @@ void Deployment::cover(const Link& link)
     }
 }
 
+/// Somebody removed a filter, or the qdisc with all filters. What we removed is not missed.
+void Deployment::on_filter_loss(unsigned ifindex)
+try {
+    if (dataplane_.running()) attachments_.restore(ifindex);
+} catch (const std::exception& error) {
+    if (interface_exists(ifindex)) log_.error("a tc filter that somebody removed is not put back, and packets bypass their chain: {}", error.what());
+}
+
 /// The interface of a port is there: new, or changed.
 void Deployment::serve(const PortSettings& port, const Link& link)
 try {
@@ -289,8 +306,8 @@ try {
     log_.info("port {}: {}", port.name, link.up ? "up" : "down");
     must_be_ethernet(link);
     generation.set_port(dataplane_.ports().at(port.name), {link.ifindex, link.mac});
-    if (before != served_.end() && before->second == link.ifindex) return;
-    if (before != served_.end()) attachments_.forget(before->second);
+    if (before != served_.end() && before->second == link.ifindex && attachments_.hook(port.name)) return;
+    if (before != served_.end() && before->second != link.ifindex) leave(port, before->second);
     served_[port.name] = link.ifindex;
     std::vector<unsigned> ifindexes;
     for (const auto& [name, ifindex] : served_) ifindexes.push_back(ifindex);
@@ -301,7 +318,17 @@ try {
     attachments_.swap(plans, programs, {});
     log_.info("port {}: its interface has come (index {}) and is served", port.name, link.ifindex);
 } catch (const std::exception& error) {
+    if (!interface_exists(link.ifindex)) return; // netlink is about to say so
     log_.error("port {}: its interface is there and cannot be served: {}", port.name, error.what());
+}
+
+/// Another interface has the port's name now.
+void Deployment::leave(const PortSettings& port, unsigned ifindex)
+{
+    if (interface_exists(ifindex))
+        attachments_.detach(port.name);
+    else
+        attachments_.forget(ifindex);
 }
 
 void Deployment::lose(const PortSettings& port)

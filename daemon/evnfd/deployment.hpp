@@ -27,10 +27,12 @@ public:
 
     /// Says to the candidate what its ports are attached to now. Throws when an interface is missing that was never served.
     void look_up(Blueprint& blueprint) const;
+    /// Throws when a candidate failed with this error because an interface went away after look_up().
+    void explain(const Blueprint& blueprint, const std::string& error) const;
     /// Points everything at the candidate's generation. Throws, and then all is as it was.
     void swap(const Dataplane::Candidate& candidate);
     /// Puts one plugin's new part in place in the running generation. Throws, and then all is as it was.
-    void replace(Dataplane::Candidate candidate);
+    void replace(Dataplane::Candidate& candidate);
     /// A generation that was not swapped in, or not whole, goes.
     void give_up(const Generation& generation) const;
     /// After the commit: what only the former generation needed goes, now or when its last packets are through.
@@ -40,6 +42,7 @@ public:
 
     void on_routing_change();
     void on_link(const std::string& name, const struct Link* link);
+    void on_filter_loss(unsigned ifindex);
 
     PortStatus status(const std::string& port) const;
     std::optional<std::uint64_t> redirect_errors() const { return redirect_errors_.total(); }
@@ -59,6 +62,7 @@ private:
     void cover(const struct Link& link);
     unsigned smallest_mtu() const;
     void serve(const PortSettings& port, const struct Link& link);
+    void leave(const PortSettings& port, unsigned ifindex);
     void lose(const PortSettings& port);
     void wait_for_former();
     void release_former();

@@ -165,7 +165,7 @@ void append_use(std::vector<char>& batch, const evnf_neighbour& neighbour)
 Routing::Routing(boost::asio::any_io_executor executor, spdlog::logger& log, Callbacks callbacks)
     : log_{log},
       callbacks_{std::move(callbacks)},
-      events_{RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_NEXTHOP, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE,
+      events_{RTNLGRP_LINK, RTNLGRP_TC, RTNLGRP_NEIGH, RTNLGRP_NEXTHOP, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE,
               RTNLGRP_IPV4_RULE, RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE,
               RTNLGRP_IPV6_RULE, RTNLGRP_IPV6_NETCONF},
       readable_{executor, events_.fd()},
@@ -222,6 +222,16 @@ void Routing::take(const nlmsghdr& message)
     case RTM_DELROUTE: take_route(message); break;
     case RTM_NEWRULE:
     case RTM_DELRULE: rules_stale_ = true; break;
+    case RTM_NEWQDISC:
+    case RTM_NEWTCLASS:
+    case RTM_DELTCLASS:
+    case RTM_NEWTFILTER:
+    case RTM_NEWCHAIN:
+    case RTM_DELCHAIN: return;
+    case RTM_DELQDISC:
+    case RTM_DELTFILTER:
+        callbacks_.on_filter_loss(static_cast<unsigned>(static_cast<const tcmsg*>(mnl_nlmsg_get_payload(&message))->tcm_ifindex));
+        return;
     default: break; // addresses, next-hop objects, forwarding switched on or off
     }
     changed_ = true;
@@ -327,9 +337,13 @@ void Routing::find_track()
 {
     const std::map<unsigned, Link> before = links_;
     try {
+        // Older than the tables, and without those that were lost among them.
+        while (events_.receive([](const nlmsghdr&) {})) {
+        }
         read_all();
         lost_ = false;
         report_links(before);
+        for (const auto& [ifindex, link] : links_) callbacks_.on_filter_loss(ifindex);
     } catch (const std::system_error& error) {
         lose_track(error.what());
     }

@@ -53,6 +53,8 @@ public:
         /// A link came, or its index, MAC address, state or MTU changed. Null: it went, or has
         /// another name now. Called before on_change.
         std::function<void(const std::string& name, const Link* link)> on_link;
+        /// A tc filter or qdisc of the interface went, or may have gone.
+        std::function<void(unsigned ifindex)> on_filter_loss;
     };
 
     Routing(boost::asio::any_io_executor executor, spdlog::logger& log, Callbacks callbacks);

@@ -6,11 +6,13 @@
 #include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
 
 #include <array>
 #include <cerrno>
 #include <optional>
 #include <stdexcept>
+#include <string_view>
 
 #include <evnf/bpf.hpp>
 
@@ -52,8 +54,7 @@ struct Filter {
     std::uint32_t priority, handle;
     std::string program; ///< as libbpf names it: "evnf_resume:[123]"; empty where the filter is no BPF program
 
-    bool at_our_place() const { return priority == kPriority && handle == kHandle; }
-    bool is_ours() const { return at_our_place() && program.starts_with("evnf_"); }
+    bool is_ours() const { return priority == kPriority && handle == kHandle && program.starts_with("evnf_"); }
 };
 
 std::optional<Filter> filter_of(const nlmsghdr& message)
@@ -85,33 +86,65 @@ std::vector<Filter> filters_at(const Device& device, TcPoint point)
     return filters;
 }
 
-[[noreturn]] void throw_foreign(const Device& device, TcPoint point)
+/// The kernel puts a filter for egress at the ingress of an `ingress` qdisc without a word, so it has to be asked.
+bool has_clsact(const Device& device)
 {
-    throw std::runtime_error{fmt::format(
-        "{}: another filter stands at tc {}, priority {}, handle {:#x}: eVNF does not remove it; do so yourself with: "
-        "tc filter del dev {} {} pref {}",
-        device.name, point_name(point), kPriority, kHandle, device.name, point_name(point), kPriority)};
+    bool found = false;
+    Netlink netlink;
+    tcmsg request{};
+    request.tcm_ifindex = static_cast<int>(device.ifindex);
+    netlink.dump(
+        RTM_GETQDISC, &request, sizeof request, [&] { found = false; },
+        [&](const nlmsghdr& message) {
+            const auto* header = static_cast<const tcmsg*>(mnl_nlmsg_get_payload(&message));
+            const auto attributes = attributes_of<TCA_MAX>(message, sizeof *header);
+            found |= header->tcm_ifindex == request.tcm_ifindex && attributes[TCA_KIND] &&
+                     std::string_view{mnl_attr_get_str(attributes[TCA_KIND])} == "clsact";
+        });
+    return found;
+}
+
+void make_clsact(const Device& device, bpf_tc_hook& hook)
+{
+    const int error = bpf_tc_hook_create(&hook);
+    if (error && error != -EEXIST) throw_errno(-error, fmt::format("{}: cannot make the clsact qdisc", device.name));
+    if (error && !has_clsact(device))
+        throw std::runtime_error{fmt::format("{0}: an 'ingress' qdisc stands in the place of 'clsact': eVNF does not remove it; do so "
+                                             "yourself with: tc qdisc del dev {0} ingress",
+                                             device.name)};
+}
+
+/// All filters of a priority are of one kind and protocol: one that is not ours may stand in the way with any handle.
+void refuse_foreign(const Device& device, TcPoint point, int error)
+{
+    for (const auto& filter : filters_at(device, point)) {
+        if (filter.priority != kPriority || filter.is_ours() || (error == -EEXIST && filter.handle != kHandle)) continue;
+        throw std::runtime_error{fmt::format(
+            "{0}: another filter stands at tc {1}, priority {2}, handle {3:#x}: eVNF does not remove it; do so yourself with: "
+            "tc filter del dev {0} {1} pref {2}",
+            device.name, point_name(point), kPriority, filter.handle)};
+    }
 }
 
 } // namespace
 
+bool interface_exists(unsigned ifindex)
+{
+    std::array<char, IF_NAMESIZE> name{};
+    return if_indextoname(ifindex, name.data()) != nullptr;
+}
+
 void set_filter(const Device& device, TcPoint point, int program)
 {
     bpf_tc_hook hook = hook_of(device, point);
-    const int made = bpf_tc_hook_create(&hook);
-    if (made && made != -EEXIST) throw_errno(-made, fmt::format("{}: cannot make the clsact qdisc", device.name));
+    make_clsact(device, hook);
     bpf_tc_opts fresh = options_of(program, 0);
     int error = bpf_tc_attach(&hook, &fresh);
+    if (error) refuse_foreign(device, point, error);
     if (error == -EEXIST) {
-        for (const auto& filter : filters_at(device, point))
-            if (filter.at_our_place() && !filter.is_ours()) throw_foreign(device, point);
         bpf_tc_opts replacing = options_of(program, BPF_TC_F_REPLACE);
         error = bpf_tc_attach(&hook, &replacing);
     }
-    if (error == -EINVAL || error == -ENOENT)
-        throw_errno(-error, fmt::format("{}: cannot put a filter at tc {}; an 'ingress' qdisc in the place of 'clsact' prevents it: "
-                                        "tc qdisc del dev {} ingress",
-                                        device.name, point_name(point), device.name));
     if (error) throw_errno(-error, fmt::format("{}: cannot put a filter at tc {}", device.name, point_name(point)));
 }
 

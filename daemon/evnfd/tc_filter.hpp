@@ -15,6 +15,9 @@ struct Device {
     unsigned ifindex = 0;
 };
 
+/// The kernel's word, which may be newer than what netlink has told so far.
+bool interface_exists(unsigned ifindex);
+
 /// Puts the program in place of ours that is there, in one step, or makes the filter and the qdisc. Throws with a remedy
 /// when a filter that is not ours stands in its place.
 void set_filter(const Device& device, TcPoint point, int program);

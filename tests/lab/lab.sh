@@ -224,6 +224,30 @@ finish_load() {
     ERRORS=$(jq '.connect + .read + .write + .timeout + .status' "$LAB_DIR/$LOAD_NAME.json")
 }
 
+# start_stream NAME FROM "AT…" ADDRESS:PORT…: numbered UDP packets from host FROM to each destination in turn, two a
+# millisecond, counted at the hosts AT; finish_stream NAME ends it.
+declare -A STREAM_PID
+start_stream() {
+    local name=$1 from=$2 host to arguments=()
+    for host in $3; do arguments+=(--at "/run/netns/$LAB-$host"); done
+    for to in "${@:4}"; do arguments+=(--to "$to"); done
+    # In the host, so that it ends with the lab; by no function, so that $! is the stream itself.
+    nsenter --net="/run/netns/$LAB-$from" "$EVNF_BUILD/bin/evnf_stream" --from "/run/netns/$LAB-$from" "${arguments[@]}" \
+        >"$LAB_DIR/$name.stream" 2>&1 &
+    STREAM_PID[$name]=$!
+}
+
+# finish_stream NAME: sets SENT; every packet must have arrived, and once.
+finish_stream() {
+    local report
+    kill -TERM "${STREAM_PID[$1]}"
+    wait "${STREAM_PID[$1]}" || fail "stream $1: $(cat "$LAB_DIR/$1.stream")"
+    report=$(cat "$LAB_DIR/$1.stream")
+    # shellcheck disable=SC2034 # for the scripts that source this file
+    SENT=$(jq .sent <<<"$report")
+    assert_json '.sent > 0 and .lost == 0 and .duplicates == 0' "$report" "stream $1: every packet arrives, and once"
+}
+
 # ---------------------------------------------------------------- assertions
 
 # fail TEXT: the end, with what the reader needs to know why.
