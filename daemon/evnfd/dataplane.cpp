@@ -148,7 +148,8 @@ Dataplane::Candidate Dataplane::finish_staging(const Settings& settings, Problem
 }
 
 /// Generations that packets may still come back to hold theirs; the others are given out in turn, so that one is not
-/// used again for as long as possible.
+/// used again for as long as possible. A start takes the oldest one's where none is free, for nobody else would ever free
+/// it: as many starts as there are take longer than any packet.
 std::uint32_t Dataplane::free_slot(std::uint32_t number) const
 {
     constexpr std::uint32_t kSlots = EVNF_GENERATIONS - 1; // 0 is no generation's
@@ -157,6 +158,7 @@ std::uint32_t Dataplane::free_slot(std::uint32_t number) const
         const std::uint32_t slot = (number + i) % kSlots + 1;
         if (!generations || !generations->find<std::uint32_t>(slot)) return slot;
     }
+    if (!running()) return number % kSlots + 1;
     throw std::runtime_error{"too many reloads within seconds: packets are still under way in all former generations; try again"};
 }
 

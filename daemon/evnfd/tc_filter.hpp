@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// eVNF's filter in the clsact qdisc of an interface. It belongs to the kernel once it is there: it outlives the daemon.
+/// When that qdisc comes or goes, the kernel deactivates the interface's queues for some milliseconds and drops what it
+/// sends there itself (frames that XDP redirects are not concerned); a filter that comes, goes or changes loses nothing.
 #pragma once
 
 #include <cstdint>

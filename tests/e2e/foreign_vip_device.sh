@@ -22,7 +22,7 @@ serves "a foreign evnf0"
 
 # The remedy, as it was told.
 vnf ip link set evnf0 name theirs
-vnf ip route add "$VIP" via $S1
+vnf ip route add "$VIP" via "$S1"
 ctl reload >/dev/null || fail "no reload after the remedy"
 grep -q "VIP $VIP has a route already, which stays.*ip route del $VIP" "$EVNFD_LOG" || fail "no warning of the other route"
 assert_eq eth1 "$(vnf ip -j route show "$VIP" | jq -r '.[].dev')" "the other route"

@@ -30,7 +30,7 @@ start_stream others client s1 "$S1:9000"
 refused=0
 for ((round = 0; round < 30; round++)); do
     hook=$([[ $((round % 2)) == 0 ]] && echo native || echo tc)
-    configuration $hook
+    configuration "$hook"
     { sleep "0.$(printf %03d $((round * 10)))" && vnf ip link del eth3; } &
     deleting=$!
     if ! ctl reload >"$LAB_DIR/reload" 2>&1; then

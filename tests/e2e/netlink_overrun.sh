@@ -19,7 +19,7 @@ for host in s1 s2; do
     in_ns $host iptables -A INPUT -d 10.4.0.2
 done
 arrived() { in_ns "$1" iptables -nvxL INPUT | awk '/10\.4\.0\.2/ { print $1 }'; }
-vnf ip route add 10.4.0.2 via $S1
+vnf ip route add 10.4.0.2 via "$S1"
 for host in $S1 $S2; do vnf ping -q -c 1 -W 2 "$host" >/dev/null || fail "no way to $host"; done
 start_evnfd "$LAB_DIR/evnf.yaml"
 start_stream moved client "s1 s2" 10.4.0.2:9000 "$S1:9000"
@@ -28,7 +28,7 @@ assert_eventually '(($(arrived s1) > 100))' "the stream goes to s1"
 kill -STOP "$EVNFD_PID"
 for ((i = 0; i < 40000; i++)); do echo "route add 10.99.$((i / 256)).$((i % 256))/32 dev eth1"; done | vnf ip -batch -
 # The last that it would be told of, had it room.
-vnf ip route replace 10.4.0.2 via $S2
+vnf ip route replace 10.4.0.2 via "$S2"
 vnf ip link add new0 type veth peer name new1
 vnf tc qdisc del dev eth0 clsact
 kill -CONT "$EVNFD_PID"

@@ -85,7 +85,7 @@ follow() {
     index=$(vnf cat /sys/class/net/eth2/ifindex 2>/dev/null || vnf ip -j link show eth2 | jq '.[0].ifindex')
     unplug eth2
     assert_eventually "is eth2 '[\"none\",false]'" "$hook: gone in the status"
-    get $S1 || fail "$hook: s1 does not answer while eth2 is gone"
+    get "$S1" || fail "$hook: s1 does not answer while eth2 is gone"
     plug eth2
     assert_eventually "is eth2 '$up'" "$hook: back in the status"
     (($(vnf ip -j link show eth2 | jq '.[0].ifindex') != index)) || fail "$hook: the interface has its index still"
