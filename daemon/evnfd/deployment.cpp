@@ -171,13 +171,18 @@ void Deployment::swap(const Dataplane::Candidate& candidate)
     vips_ = vips;
 }
 
-/// The pins take the new number, so that it is the one that is counted on from, after a kill too.
+/// The pins take the new number first, so that it is the one that is counted on from, after a kill too.
 void Deployment::replace(Dataplane::Candidate& candidate)
 {
     const auto before = dataplane_.generation().number(), after = candidate.blueprint.number;
+    Undo undo{log_};
+    for (const bool second : {true, false}) {
+        if (second && dataplane_.generation().chains().size() < 2) continue;
+        pins_.rename(chain_pin(before, second), chain_pin(after, second));
+        undo.add([this, before, after, second] { pins_.rename(chain_pin(after, second), chain_pin(before, second)); });
+    }
     dataplane_.replace(candidate);
-    for (const bool second : {true, false})
-        if (!second || dataplane_.generation().chains().size() > 1) pins_.rename(chain_pin(before, second), chain_pin(after, second));
+    undo.keep();
 }
 
 void Deployment::give_up(const Generation& generation) const

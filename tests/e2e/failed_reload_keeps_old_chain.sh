@@ -89,6 +89,8 @@ accepted "no memory"
 
 mount -o remount,ro "$LAB_DIR/bpf"
 refused "read-only bpffs" "$PIN_DIR/next" "Read-only file system" "mount -o remount,rw"
+sed 's/name: blocked,/name: barred,/' "$LAB_SOURCE/chain.yaml" | config "$file"
+refused "read-only bpffs, where one plugin's rules changed" "$PIN_DIR/chains" "Read-only file system" "mount -o remount,rw"
 mount -o remount,rw "$LAB_DIR/bpf"
 accepted "read-only bpffs"
 
