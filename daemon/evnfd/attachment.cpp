@@ -202,17 +202,20 @@ Attachments::Link Attachments::create(const AttachmentPlan& plan) const
     return link;
 }
 
-void Attachments::swap(const std::vector<AttachmentPlan>& plans, const TcPrograms& programs, const std::vector<Device>& devices)
+void Attachments::cover(const std::vector<Device>& devices, int resume, Undo& undo)
 {
-    Undo undo{log_};
-    // What brings packets back stands before the first of them leaves.
     for (const auto& device : devices) {
         try {
-            set(device, TcPoint::egress, programs.resume, undo);
+            set(device, TcPoint::egress, resume, undo);
         } catch (const std::exception&) {
             if (interface_exists(device.ifindex)) throw; // one that has just gone is nobody's way out
         }
     }
+}
+
+void Attachments::swap(const std::vector<AttachmentPlan>& plans, const TcPrograms& programs)
+{
+    Undo undo{log_};
     for (const auto& plan : plans) attach(plan, programs, undo);
     undo.keep();
     keep_programs();
@@ -255,6 +258,8 @@ void Attachments::attach(const AttachmentPlan& plan, const TcPrograms& programs,
         tc_ports_[port] = plan.device.ifindex;
         return;
     }
+    // A new link's packets find the handover there, and a chain at tc goes on until the link is.
+    if (!filters_.contains({plan.device.ifindex, TcPoint::ingress})) set(plan.device, TcPoint::ingress, programs.handover, undo);
     set_link(plan, undo);
     set(plan.device, TcPoint::ingress, programs.handover, undo);
     tc_ports_.erase(port);

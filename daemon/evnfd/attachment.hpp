@@ -54,9 +54,11 @@ public:
 
     /// Pins the programs as the next ones: the part of swap() that concerns pins and can fail.
     void prepare(const std::vector<AttachmentPlan>& plans, const TcPrograms& programs) const;
-    /// Points every port at its new program, in whatever mode it ran before, and every device at the new resume. All or
-    /// nothing: on failure everything is as it was, and the reason is thrown.
-    void swap(const std::vector<AttachmentPlan>& plans, const TcPrograms& programs, const std::vector<Device>& devices);
+    /// Puts resume on every device, for what brings packets back stands before the first of them leaves.
+    void cover(const std::vector<Device>& devices, int resume, Undo& undo);
+    /// Points every port at its new program, in whatever mode it ran before. All or nothing: on failure every port is as it
+    /// was, and the reason is thrown.
+    void swap(const std::vector<AttachmentPlan>& plans, const TcPrograms& programs);
     /// Packets that leave by the device go on with their chain, from now on.
     void cover(const Device& device, int resume);
     /// Puts back the filters that somebody took off the device, and says so.

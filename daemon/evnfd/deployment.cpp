@@ -154,15 +154,18 @@ void Deployment::swap(const Dataplane::Candidate& candidate)
     const auto served_before = std::exchange(served_, served);
     const auto vips = generation.can_resume() ? virtual_addresses(candidate.blueprint) : std::set<Address>{};
     const TcPrograms programs{generation.handover(), generation.resume()};
+    Undo undo{log_};
     try {
         attachments_.prepare(plans, programs);
-        pin_chains(generation);
+        redirect_errors_.set_ports(ifindexes);
         route_vips(candidate, vips);
         generation.open_reentry();
         generation.set_routing(routing_for(generation));
-        redirect_errors_.set_ports(ifindexes);
         for (const auto& device : devices(generation)) generation.set_link(device.ifindex, frames_of(device.ifindex));
-        attachments_.swap(plans, programs, devices(generation));
+        attachments_.cover(devices(generation), generation.resume(), undo);
+        pin_chains(generation);
+        attachments_.swap(plans, programs);
+        undo.keep();
     } catch (...) {
         served_ = served_before;
         vip_device_.keep_only(vips_);
@@ -240,7 +243,7 @@ try {
     log_.error("cannot clean up after former generations: {}", error.what());
 }
 
-/// The first one says that the swap has begun (recovery.hpp).
+/// The first one's pin says that the swap has begun, and that a start may finish it: all is ready (recovery.hpp).
 void Deployment::pin_chains(const Generation& generation) const
 {
     const auto chains = generation.chains();
@@ -320,7 +323,7 @@ try {
     const std::vector<AttachmentPlan> plans{plan(port, link.ifindex, generation)};
     const TcPrograms programs{generation.handover(), generation.resume()};
     attachments_.prepare(plans, programs);
-    attachments_.swap(plans, programs, {});
+    attachments_.swap(plans, programs);
     log_.info("port {}: its interface has come (index {}) and is served", port.name, link.ifindex);
 } catch (const std::exception& error) {
     if (!interface_exists(link.ifindex)) return; // netlink is about to say so

@@ -7,8 +7,10 @@
 ///     1. next/state/*    the state maps that N+1 does not share with N, the record `meta` the last of them
 ///        next/entries/*  its entries
 ///        next/programs/* what else runs at tc
+///                        and all that packets of N+1 find on their way through the kernel: the VIPs' routes, its place
+///                        in evnf_generations, its filters at tc egress
 ///     2. chains/N+1      the swap has begun; a second chain is pinned before
-///     3. links and filters are pointed at N+1, one by one, and new ones made
+///     3. links and filters of ports are pointed at N+1, one by one, and new ones made
 ///     4. next/entries/* and next/programs/* are renamed over entries/* and programs/*
 ///     5. next/state/* are renamed over state/*, `meta` the last of them: the swap is done
 ///     6. what N alone used goes: links and entries of ports, state; and chains/N, once no packet can come back to it
