@@ -24,7 +24,6 @@
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 enum {
-	FLOWS = 1024, /* of each route: what dpi and lb have to remember is bounded */
 	FIRST_SPORT = 1024,
 	TTL = 64,
 	MAX_UNDER_WAY = 128, /* half of what a veth's queue holds */
@@ -53,6 +52,7 @@ struct napi_struct {
 const volatile __u32 vnf_netns = 0;   /* inode number */
 const volatile int vnf_ifindex = 0;   /* of the VNF's end of `egress` */
 const volatile bool all_arrive = false;
+const volatile __u32 flows = 0; /* of each route, a power of 2: what dpi and lb have to remember is bounded */
 
 /* Written by user space before the first run. One CPU runs the program. */
 struct visits_route routes[VISITS_MAX_ROUTES] = {};
@@ -96,7 +96,7 @@ static __always_inline __u32 random(void)
 /* All random bits of a flow's addresses and ports. */
 static __always_inline __u64 random_flow(__u32 route)
 {
-	__u64 flow = flow_salt + route * FLOWS + random() % FLOWS;
+	__u64 flow = flow_salt + route * flows + (random() & (flows - 1));
 
 	flow = (flow ^ flow >> 30) * 0xbf58476d1ce4e5b9ULL;
 	flow = (flow ^ flow >> 27) * 0x94d049bb133111ebULL;

@@ -57,6 +57,7 @@ struct Options {
     std::uint64_t seed = std::random_device{}();
     unsigned stages = 0;
     unsigned rounds = 1;
+    unsigned flows = 1024; ///< of each route, a power of 2
     double rate = 0; ///< packets a second; 0 is as fast as the VNF takes them in
     std::string between; ///< a command to run after each round, when nothing is under way
 };
@@ -78,6 +79,7 @@ Options read_options(int argc, char** argv)
     add("seed", options.seed);
     add("stages", options.stages);
     add("rounds", options.rounds);
+    add("flows", options.flows);
     add("rate", options.rate);
     add("between", options.between);
     po::variables_map values;
@@ -219,6 +221,7 @@ public:
         program_->rodata->vnf_ifindex = static_cast<int>(interface_index("eth0"));
         program_->rodata->vnf_netns = inode("/proc/thread-self/ns/net");
         program_->rodata->all_arrive = options.rate > 0;
+        program_->rodata->flows = options.flows;
         must(bpf_map__reuse_fd(program_->maps.arrived, receivers.arrived()), "cannot share a counter");
         enter(options.client);
         must(visits_generator_bpf::load(program_.get()), "cannot load the generator");
