@@ -58,28 +58,38 @@ lab_up() {
     mkdir -m 0700 "$LAB_DIR" "$LAB_DIR/bpf"
     mount -t bpf -o mode=0700 bpffs "$LAB_DIR/bpf"
     local host
-    for host in client vnf s1 s2; do
-        ip netns add "$LAB-$host"
-        in_ns "$host" sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0 \
-            net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
-        in_ns "$host" ip link set lo up
-    done
-    vnf sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+    for host in client vnf s1 s2; do lab_host "$host"; done
+    lab_routes vnf
     client sysctl -qw net.ipv4.ip_local_port_range='1024 65535'
-    lab_wire eth0 client 10.1.0 2001:db8:1
-    lab_wire eth1 s1 10.3.1 2001:db8:31
-    lab_wire eth2 s2 10.3.2 2001:db8:32
+    lab_wire vnf eth0 client eth0 10.1.0 2001:db8:1
+    lab_wire vnf eth1 s1 eth0 10.3.1 2001:db8:31
+    lab_wire vnf eth2 s2 eth0 10.3.2 2001:db8:32
+    lab_default client 10.1.0.1 2001:db8:1::1
+    lab_default s1 10.3.1.1 2001:db8:31::1
+    lab_default s2 10.3.2.1 2001:db8:32::1
 }
 
-# lab_wire PORT HOST NETWORK4 NETWORK6: the VNF's PORT to HOST's eth0; .1 is the VNF, .2 the host.
+lab_host() {
+    ip netns add "$LAB-$1"
+    in_ns "$1" sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0 \
+        net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
+    in_ns "$1" ip link set lo up
+}
+
+lab_default() {
+    in_ns "$1" ip route add default via "$2"
+    in_ns "$1" ip -6 route add default via "$3"
+}
+
+lab_routes() { in_ns "$1" sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1; }
+
+# lab_wire ROUTER PORT HOST INTERFACE NETWORK4 NETWORK6: .1 is the router, .2 the host.
 lab_wire() {
-    local port=$1 host=$2 v4=$3 v6=$4
-    ip link add "$port" netns "$LAB-vnf" type veth peer name eth0 netns "$LAB-$host"
+    local router=$1 port=$2 host=$3 interface=$4 v4=$5 v6=$6
+    ip link add "$port" netns "$LAB-$router" type veth peer name "$interface" netns "$LAB-$host"
     # The host first: a veth learns whether frames may be redirected into it when it goes up after its peer.
-    lab_interface "$host" eth0 "$v4.2/24" "$v6::2/64"
-    lab_interface vnf "$port" "$v4.1/24" "$v6::1/64"
-    in_ns "$host" ip route add default via "$v4.1"
-    in_ns "$host" ip -6 route add default via "$v6::1"
+    lab_interface "$host" "$interface" "$v4.2/24" "$v6::2/64"
+    lab_interface "$router" "$port" "$v4.1/24" "$v6::1/64"
 }
 
 # XDP sees frames as they are: no checksum or segment may be left to hardware that is not there, nor a VLAN tag.
