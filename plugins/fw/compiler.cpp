@@ -1,205 +1,274 @@
 // SPDX-License-Identifier: MIT
 #include "compiler.hpp"
 
-#include <netinet/in.h>
+#include <endian.h>
+#include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
+#include <map>
+#include <random>
+#include <set>
+#include <stdexcept>
 #include <tuple>
+
+#include "address_classes.hpp"
+#include "buckets.hpp"
+#include "matches.hpp"
+#include "rows.hpp"
 
 namespace evnf::fw {
 
 namespace {
 
-void set(fw_bitmap& bitmap, std::size_t rule)
+constexpr int kMostAttempts = 8;
+/// Of entries that differ in nothing that is hashed.
+constexpr std::size_t kLongestList = FW_MAX_STEPS / 4;
+
+std::uint8_t rounded(unsigned length, unsigned base, unsigned step)
 {
-    bitmap.words[rule / 64] |= std::uint64_t{1} << rule % 64;
+    return static_cast<std::uint8_t>(base + (length - base) / step * step);
 }
 
-bool is_empty(const fw_bitmap& bitmap)
+/// Too many shapes become fewer when those of similar prefix lengths are taken together.
+void limit_shapes(std::vector<Match>& matches, fw_family family)
 {
-    return !bitmap.words[0] && !bitmap.words[1];
-}
-
-template <class Operation>
-fw_bitmap combine(const fw_bitmap& a, const fw_bitmap& b, Operation operation)
-{
-    return {{operation(a.words[0], b.words[0]), operation(a.words[1], b.words[1])}};
-}
-
-fw_bitmap without(const fw_bitmap& a, const fw_bitmap& b)
-{
-    return combine(a, b, [](auto x, auto y) { return x & ~y; });
-}
-
-fw_prefix key_of(const Prefix& prefix)
-{
-    return {32u + prefix.length, prefix.is_v4() ? 4u : 6u, prefix.address.raw};
-}
-
-bool is_within(const fw_prefix& inner, const fw_prefix& outer)
-{
-    const Prefix network{Address::from(outer.address), static_cast<std::uint8_t>(outer.length - 32)};
-    return inner.family == outer.family && network.contains(Address::from(inner.address)) &&
-           inner.length >= outer.length;
-}
-
-/// An address table under construction: what each prefix by itself says.
-class PrefixTable {
-public:
-    /// The networks of both families: every packet has a row.
-    PrefixTable()
-    {
-        entries_.push_back({key_of({*Address::parse("0.0.0.0"), 96}), {}});
-        entries_.push_back({key_of({}), {}});
-    }
-
-    void add(std::size_t rule, const Addresses& addresses)
-    {
-        if (addresses.negated) set(negated_, rule);
-        for (const auto& prefix : addresses.prefixes) {
-            entries_.push_back({key_of(prefix), {}});
-            set(entries_.back().inside, rule);
+    const unsigned base = family == FW_V4 ? 96 : 0;
+    for (unsigned step = 2;; step *= 2) {
+        std::set<Shape> shapes;
+        for (const auto& match : matches) shapes.insert(match.shape);
+        if (shapes.size() <= FW_MAX_TUPLES) return;
+        if (step > 128) throw std::length_error{"the rules are of too many different shapes"};
+        for (auto& match : matches) {
+            match.shape.src = rounded(match.shape.src, base, step);
+            match.shape.dst = rounded(match.shape.dst, base, step);
+            if (step > 4) match.shape.sport = match.shape.sport / 16 * 16, match.shape.dport = match.shape.dport / 16 * 16;
         }
     }
+}
 
-    /// `others`: the rules that do not ask for the address.
-    PrefixRows finish(const fw_bitmap& others)
-    {
-        inherit();
-        PrefixRows table;
-        for (const auto& entry : entries_) {
-            const auto asking = combine(entry.inside, negated_, std::bit_xor<>{});
-            table.keys.push_back(entry.key);
-            table.rows.push_back(combine(asking, others, std::bit_or<>{}));
-        }
-        return table;
+/// The tuple of each match. Tuples are numbered in the order of their first rules, as matches come.
+std::vector<std::uint32_t> number_tuples(const std::vector<Match>& matches, std::vector<fw_tuple>& tuples)
+{
+    std::map<Shape, std::uint32_t> numbers;
+    std::vector<std::uint32_t> of;
+    for (const auto& match : matches) {
+        const auto [found, is_new] = numbers.try_emplace(match.shape, static_cast<std::uint32_t>(numbers.size()));
+        if (is_new) tuples.push_back({mask_of(match.shape), 0, match.entry.rule, 0});
+        of.push_back(found->second);
     }
-
-private:
-    struct Entry {
-        fw_prefix key;
-        fw_bitmap inside; // rules whose list has a prefix around this one
-    };
-
-    /// Merges equal prefixes and hands each prefix's rules down to the longer ones in it.
-    void inherit()
-    {
-        std::sort(entries_.begin(), entries_.end(),
-                  [](const Entry& a, const Entry& b) { return order(a) < order(b); });
-        std::vector<Entry> merged;
-        std::vector<std::size_t> around; // indices in `merged`, outermost first
-        for (const auto& entry : entries_) {
-            while (!around.empty() && !is_within(entry.key, merged[around.back()].key)) around.pop_back();
-            const bool again = !around.empty() && merged[around.back()].key.length == entry.key.length;
-            if (!again) {
-                merged.push_back({entry.key, around.empty() ? fw_bitmap{} : merged[around.back()].inside});
-                around.push_back(merged.size() - 1);
-            }
-            merged.back().inside = combine(merged.back().inside, entry.inside, std::bit_or<>{});
-        }
-        entries_ = std::move(merged);
-    }
-
-    /// Outer prefixes come right before those in them.
-    static std::tuple<std::uint32_t, Address, std::uint32_t> order(const Entry& entry)
-    {
-        return {entry.key.family, Address::from(entry.key.address), entry.key.length};
-    }
-
-    std::vector<Entry> entries_;
-    fw_bitmap negated_{};
-};
+    return of;
+}
 
 class Compiler {
 public:
-    explicit Compiler(const std::vector<Rule>& rules) : rules_{rules}
+    explicit Compiler(const std::vector<Rule>& rules) : matches_{take_apart(rules)}
     {
-        for (std::size_t i = 0; i < rules.size(); ++i) set(tables_.config.rules, i);
+        tables_.config.rules = static_cast<std::uint32_t>(rules.size());
+        for (const auto& rule : rules) tables_.config.asks_mac |= !rule.macs.empty();
     }
 
     Tables compile()
     {
-        tables_.src = prefixes(FW_SRC, &Rule::src);
-        tables_.dst = prefixes(FW_DST, &Rule::dst);
-        array(FW_SPORT, FW_PORT_ROWS, &Rule::sport, &Compiler::add_ports);
-        array(FW_DPORT, FW_PORT_ROWS, &Rule::dport, &Compiler::add_ports);
-        array(FW_PROTOCOL, FW_PROTOCOL_ROWS, &Rule::protocols, &Compiler::add_value<std::uint8_t>);
-        array(FW_ICMP, FW_ICMP_ROWS, &Rule::icmp_types, &Compiler::add_icmp_type);
-        array(FW_VLAN, FW_VLAN_ROWS, &Rule::vlans, &Compiler::add_value<std::uint16_t>);
-        array(FW_IN_PORT, FW_IN_PORT_ROWS, &Rule::in_ports, &Compiler::add_value<std::uint16_t>);
-        tcp_flags();
+        tables_.protocols.resize(FW_PROTOCOL_ROWS);
+        for (const auto family : {FW_V4, FW_V6}) {
+            auto& matches = matches_.of[family];
+            auto& config = tables_.config;
+            limit_shapes(matches, family);
+            config.first_tuple[family] = static_cast<std::uint32_t>(tables_.tuples.size());
+            tuple_of_[family] = number_tuples(matches, tables_.tuples);
+            const auto count = tables_.tuples.size() - config.first_tuple[family];
+            config.words[family] = static_cast<std::uint32_t>((count + 63) / 64);
+            addresses(family, FW_SRC);
+            addresses(family, FW_DST);
+            protocols(family);
+        }
+        ports();
+        tables_.rows = rows_.take_rows();
+        tables_.groups = rows_.take_groups();
+        lists();
         return std::move(tables_);
     }
 
 private:
-    using Rows = std::vector<fw_bitmap>;
+    void ask(fw_family family, fw_field field) { tables_.config.fields[family] |= 1u << field; }
 
-    /// Notes which rules ask for the field; those that do not.
-    template <class Asks>
-    fw_bitmap divide(fw_field field, Asks asks)
+    void addresses(fw_family family, fw_side side)
     {
-        auto& asking = tables_.config.asking[field];
-        for (std::size_t i = 0; i < rules_.size(); ++i)
-            if (asks(rules_[i])) set(asking, i);
-        return without(tables_.config.rules, asking);
+        const auto& matches = matches_.of[family];
+        const unsigned base = family == FW_V4 ? 96 : 0;
+        const std::uint32_t in_group = side == FW_SRC ? FW_IF_SRC_GROUP : FW_IF_DST_GROUP;
+        std::vector<AddressUse> uses;
+        bool asked = false;
+        for (std::size_t i = 0; i < matches.size(); ++i) {
+            const auto& [entry, src, dst, shape] = matches[i];
+            AddressUse use{side == FW_SRC ? src : dst, -1, false, tuple_of_[family][i]};
+            if (entry.conditions & in_group) {
+                use.group = side == FW_SRC ? entry.src_group : entry.dst_group;
+                use.negated = entry.conditions & (side == FW_SRC ? FW_SRC_NOT_IN_GROUP : FW_DST_NOT_IN_GROUP);
+            }
+            asked |= use.group >= 0 || use.prefix.length > base;
+            uses.push_back(use);
+        }
+        if (!asked) return;
+        ask(family, side == FW_SRC ? FW_ROW_SRC : FW_ROW_DST);
+        const auto runs = classify_addresses(family, std::move(uses), matches_.groups[side], rows_);
+        family == FW_V4 ? add_points4(side, runs) : add_points6(side, runs);
     }
 
-    PrefixRows prefixes(fw_field field, std::optional<Addresses> Rule::*condition)
+    void add_points4(fw_side side, const std::vector<Run>& runs)
     {
-        const auto others = divide(field, [&](const Rule& rule) { return (rule.*condition).has_value(); });
-        if (is_empty(tables_.config.asking[field])) return {};
-        PrefixTable table;
-        for (std::size_t i = 0; i < rules_.size(); ++i)
-            if (const auto& addresses = rules_[i].*condition) table.add(i, *addresses);
-        return table.finish(others);
+        auto& points = tables_.points4;
+        tables_.blocks4.resize(std::size_t{FW_SIDES} * FW_BLOCKS);
+        std::map<std::uint32_t, std::uint32_t> whole; // blocks of one run, by its row: they share a point
+        std::size_t next = 0;
+        for (std::uint32_t block = 0; block < FW_BLOCKS; ++block) {
+            const std::uint32_t start = block << 16;
+            while (next + 1 < runs.size() && start_of(runs[next + 1]) <= start) ++next;
+            const bool is_whole = next + 1 == runs.size() || start_of(runs[next + 1]) >> 16 > block;
+            auto& entry = tables_.blocks4[std::size_t{side} * FW_BLOCKS + block];
+            if (is_whole) {
+                const auto [found, is_new] = whole.try_emplace(runs[next].row, static_cast<std::uint32_t>(points.size()));
+                if (is_new) points.push_back({0, runs[next].row});
+                entry = {found->second, 1};
+                continue;
+            }
+            entry.first = static_cast<std::uint32_t>(points.size());
+            points.push_back({start, runs[next].row});
+            while (next + 1 < runs.size() && start_of(runs[next + 1]) >> 16 == block) {
+                ++next;
+                points.push_back({start_of(runs[next]), runs[next].row});
+            }
+            entry.count = static_cast<std::uint32_t>(points.size()) - entry.first;
+        }
     }
 
-    /// A table of `count` rows; `add` sets the rule's bit where an element of its list wants it.
-    template <class Element>
-    void array(fw_field field, std::size_t count, std::vector<Element> Rule::*list,
-               void (*add)(Rows&, std::size_t rule, const Element&))
+    static std::uint32_t start_of(const Run& run) { return be32toh(run.start.raw.words[3]); }
+
+    void add_points6(fw_side side, const std::vector<Run>& runs)
     {
-        const auto others = divide(field, [&](const Rule& rule) { return !(rule.*list).empty(); });
-        if (is_empty(tables_.config.asking[field])) return;
-        auto& rows = tables_.rows[field];
-        rows.assign(count, others);
-        for (std::size_t i = 0; i < rules_.size(); ++i)
-            for (const auto& element : rules_[i].*list) add(rows, i, element);
+        tables_.config.first_point6[side] = static_cast<std::uint32_t>(tables_.points6.size());
+        tables_.config.points6[side] = static_cast<std::uint32_t>(runs.size());
+        for (const auto& run : runs)
+            tables_.points6.push_back({{be64toh(run.start.raw.halves[0]), be64toh(run.start.raw.halves[1])}, run.row, 0});
     }
 
-    void tcp_flags()
+    void protocols(fw_family family)
     {
-        const auto others = divide(FW_TCP_FLAGS, [](const Rule& rule) { return rule.tcp_flags.has_value(); });
-        if (is_empty(tables_.config.asking[FW_TCP_FLAGS])) return;
-        auto& rows = tables_.rows[FW_TCP_FLAGS];
-        rows.assign(FW_TCP_FLAGS_ROWS, others);
-        for (std::size_t i = 0; i < rules_.size(); ++i)
-            if (const auto& wanted = rules_[i].tcp_flags) add_flags(rows, i, *wanted);
+        const auto& matches = matches_.of[family];
+        fw_row any{};
+        std::vector<fw_row> rows(FW_PROTOCOL_ROWS);
+        for (std::size_t i = 0; i < matches.size(); ++i) {
+            const auto& entry = matches[i].entry;
+            set(entry.conditions & FW_IF_PROTOCOL ? rows[entry.protocol] : any, tuple_of_[family][i]);
+        }
+        for (std::size_t protocol = 0; protocol < FW_PROTOCOL_ROWS; ++protocol)
+            tables_.protocols[protocol].row[family] = rows_.index(rows[protocol] | any);
     }
 
-    static void add_flags(Rows& rows, std::size_t rule, const TcpFlags& wanted)
+    void ports()
     {
-        for (unsigned flags = 0; flags < FW_NO_TCP; ++flags)
-            if ((flags & wanted.set) == wanted.set && !(flags & wanted.clear)) set(rows[flags], rule);
+        std::vector<fw_port_rows> rows(FW_PORT_ROWS);
+        for (const auto family : {FW_V4, FW_V6}) {
+            ports(family, FW_ROW_SPORT, &fw_entry::sport_first, &fw_entry::sport_last,
+                  [&](std::size_t port) -> std::uint32_t& { return rows[port].sport[family]; });
+            ports(family, FW_ROW_DPORT, &fw_entry::dport_first, &fw_entry::dport_last,
+                  [&](std::size_t port) -> std::uint32_t& { return rows[port].dport[family]; });
+        }
+        constexpr std::uint32_t kPorts = 1u << FW_ROW_SPORT | 1u << FW_ROW_DPORT;
+        if ((tables_.config.fields[FW_V4] | tables_.config.fields[FW_V6]) & kPorts) tables_.ports = std::move(rows);
     }
 
-    static void add_ports(Rows& rows, std::size_t rule, const PortRange& range)
+    /// Walks over all ports, with what begins and ends at each.
+    template <class RowOf>
+    void ports(fw_family family, fw_field field, std::uint16_t fw_entry::*first, std::uint16_t fw_entry::*last, RowOf row_of)
     {
-        for (std::size_t port = range.first; port <= range.last; ++port) set(rows[port], rule);
+        const auto& matches = matches_.of[family];
+        std::vector<std::vector<std::pair<std::uint32_t, int>>> changes(FW_PORT_ROWS);
+        fw_row any{};
+        bool asked = false;
+        for (std::size_t i = 0; i < matches.size(); ++i) {
+            const auto& entry = matches[i].entry;
+            const auto tuple = tuple_of_[family][i];
+            if (!(entry.conditions & FW_IF_PORTS)) {
+                set(any, tuple);
+                continue;
+            }
+            asked |= entry.*first > 0 || entry.*last < 65535;
+            changes[entry.*first].emplace_back(tuple, 1);
+            changes[entry.*last + 1u].emplace_back(tuple, -1);
+        }
+        if (!asked) return;
+        ask(family, field);
+        std::vector<int> holders(FW_MAX_TUPLES);
+        fw_row row = any;
+        std::uint32_t index = rows_.index(row);
+        for (std::size_t port = 0; port < FW_NO_PORT; ++port) {
+            for (const auto& [tuple, change] : changes[port]) {
+                holders[tuple] += change;
+                holders[tuple] ? set(row, tuple) : clear(row, tuple);
+            }
+            if (!changes[port].empty()) index = rows_.index(row | any);
+            row_of(port) = index;
+        }
+        row_of(FW_NO_PORT) = rows_.index(any);
     }
 
-    template <class Value>
-    static void add_value(Rows& rows, std::size_t rule, const Value& value)
+    /// Entries in lists, and lists in buckets.
+    void lists()
     {
-        set(rows[value], rule);
+        std::mt19937_64 random; // the same rules make the same tables
+        // At 2 lists a bucket, one of 4200 gets more than 8.
+        std::size_t count = 0;
+        for (int attempt = 0; attempt < kMostAttempts && tables_.buckets.empty(); ++attempt) {
+            for (auto& tuple : tables_.tuples) tuple.seed = random();
+            const auto lists = make_lists();
+            if (attempt == 0) count = std::bit_ceil(lists.size() / 2 + 1);
+            tables_.buckets = fill_buckets(lists, count);
+            if (attempt % 2) count *= 2;
+        }
+        if (tables_.buckets.empty()) throw std::length_error{"the rules do not fit into a hash table"};
+        tables_.config.bucket_mask = static_cast<std::uint32_t>(tables_.buckets.size() - 1);
     }
 
-    static void add_icmp_type(Rows& rows, std::size_t rule, const IcmpType& type)
+    std::vector<ListPlace> make_lists()
     {
-        set(rows[(type.protocol == IPPROTO_ICMPV6 ? +FW_ICMPV6_ROW : 0) + type.type], rule);
+        struct Placed {
+            std::uint32_t tuple;
+            std::uint64_t hash;
+            const Match* match;
+        };
+        std::vector<Placed> placed;
+        for (const auto family : {FW_V4, FW_V6})
+            for (std::size_t i = 0; i < matches_.of[family].size(); ++i) {
+                const auto& match = matches_.of[family][i];
+                const auto tuple = tables_.config.first_tuple[family] + tuple_of_[family][i];
+                const auto key = key_of(match);
+                placed.push_back({tuple, fw_hash(&key, &tables_.tuples[tuple]), &match});
+            }
+        // Stable: the entries of a list stay in the order of the rules.
+        std::stable_sort(placed.begin(), placed.end(),
+                         [](const Placed& a, const Placed& b) { return std::tie(a.tuple, a.hash) < std::tie(b.tuple, b.hash); });
+        std::vector<ListPlace> lists;
+        auto& entries = tables_.entries;
+        entries.clear();
+        for (std::size_t i = 0; i < placed.size(); ++i) {
+            const bool begins = i == 0 || placed[i].tuple != placed[i - 1].tuple || placed[i].hash != placed[i - 1].hash;
+            if (begins) lists.push_back({placed[i].hash, static_cast<std::uint32_t>(entries.size())});
+            if (begins && !entries.empty()) entries.back().conditions |= FW_LAST;
+            entries.push_back(placed[i].match->entry);
+            if (entries.size() - lists.back().first_entry > kLongestList)
+                throw std::length_error{fmt::format("more than {} rules differ only in what is not looked up at once (tcp_flags, icmp_type, dscp, "
+                                                    "in_port, inner_vlan, sets)",
+                                                    kLongestList)};
+        }
+        if (!entries.empty()) entries.back().conditions |= FW_LAST;
+        return lists;
     }
 
-    const std::vector<Rule>& rules_;
+    Matches matches_;
+    Rows rows_;
+    std::array<std::vector<std::uint32_t>, FW_FAMILIES> tuple_of_; ///< by match, counted from the family's first
     Tables tables_;
 };
 

@@ -1,28 +1,29 @@
 // SPDX-License-Identifier: MIT
-/// Rules in, contents of the fast path's maps out. Knows no kernel.
+/// Rules in, contents of the fast path's maps out (fw_shared.h). Knows no kernel.
 #pragma once
 
-#include <array>
 #include <vector>
 
 #include "rules.hpp"
 
 namespace evnf::fw {
 
-/// Rows of an address table, each key once: a packet's row is that of the longest prefix it is in.
-struct PrefixRows {
-    std::vector<fw_prefix> keys;
-    std::vector<fw_bitmap> rows;
-};
-
+/// One map each, by its name; empty where no rule asks for it.
 struct Tables {
     fw_config config{};
-    PrefixRows src, dst;
-    /// By fw_field; the tables of fields that no rule asks for, and of the addresses, are empty.
-    std::array<std::vector<fw_bitmap>, FW_FIELDS> rows;
+    std::vector<fw_block4> blocks4;
+    std::vector<fw_point4> points4;
+    std::vector<fw_point6> points6;
+    std::vector<fw_port_rows> ports;
+    std::vector<fw_protocol_rows> protocols;
+    std::vector<fw_row> rows;
+    std::vector<std::uint64_t> groups;
+    std::vector<fw_tuple> tuples;
+    std::vector<fw_bucket> buckets;
+    std::vector<fw_entry> entries;
 };
 
-/// At most FW_MAX_RULES rules.
+/// At most FW_MAX_RULES rules. Throws std::length_error, which says what of the rules is too much.
 Tables compile(const std::vector<Rule>& rules);
 
 } // namespace evnf::fw

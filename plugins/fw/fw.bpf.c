@@ -1,54 +1,15 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-/*
- * fw: the first rule that a packet matches decides. All rules are tried at
- * once: each field of the packet gives a row of bits, the rules that it
- * satisfies, and the lowest bit that is in all rows is the rule.
- */
-#include <evnf/stage.bpf.h>
+/* fw: the first rule that a packet matches decides. */
+#include <linux/if_ether.h>
 
-#include <linux/in.h>
-#include <linux/in6.h>
-
-#include "fw_shared.h"
+#include "classifier.bpf.h"
 
 EVNF_LICENSE;
 
-const volatile struct fw_config fw_config = {};
-
-/* Mapped into memory by user space, which fills them in one go. */
-#define FW_ROWS(name, rows)                                                                        \
-	struct {                                                                                   \
-		__uint(type, BPF_MAP_TYPE_ARRAY);                                                  \
-		__uint(map_flags, BPF_F_MMAPABLE);                                                 \
-		__uint(max_entries, rows);                                                         \
-		__type(key, __u32);                                                                \
-		__type(value, struct fw_bitmap);                                                   \
-	} name SEC(".maps")
-
-FW_ROWS(fw_sport, FW_PORT_ROWS);
-FW_ROWS(fw_dport, FW_PORT_ROWS);
-FW_ROWS(fw_protocol, FW_PROTOCOL_ROWS);
-FW_ROWS(fw_icmp, FW_ICMP_ROWS);
-FW_ROWS(fw_tcp_flags, FW_TCP_FLAGS_ROWS);
-FW_ROWS(fw_vlan, FW_VLAN_ROWS);
-FW_ROWS(fw_in_port, FW_IN_PORT_ROWS);
-
-/* The number of prefixes is set before loading. */
-#define FW_PREFIXES(name)                                                                          \
-	struct {                                                                                   \
-		__uint(type, BPF_MAP_TYPE_LPM_TRIE);                                               \
-		__uint(map_flags, BPF_F_NO_PREALLOC);                                              \
-		__uint(max_entries, 1);                                                            \
-		__type(key, struct fw_prefix);                                                     \
-		__type(value, struct fw_bitmap);                                                   \
-	} name SEC(".maps")
-
-FW_PREFIXES(fw_src);
-FW_PREFIXES(fw_dst);
-
+/* In the order of the rules, the default last; the number is set before loading. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, FW_MAX_RULES + 1);
+	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct fw_rule);
 } fw_rules SEC(".maps");
@@ -70,97 +31,18 @@ struct {
 	__type(value, struct fw_rule_name);
 } fw_rule_names SEC(".maps");
 
-/* Strikes out the candidates that the packet's row in `table` lacks; false where there is no row. */
-static __always_inline bool fw_narrow(struct fw_bitmap *candidates, enum fw_field field, void *table,
-				      const void *key)
+/* As the frame has it; 0, which no station has, where there is no Ethernet header. */
+static __always_inline __u64 fw_source_mac(evnf_ctx *ctx, const struct evnf_packet *pkt)
 {
-	const volatile struct fw_bitmap *asking = &fw_config.asking[field];
-	const struct fw_bitmap *row;
+	const struct ethhdr *eth = pkt->bare ? NULL : evnf_header(ctx, 0, sizeof(*eth));
+	__u64 mac = 0;
 
-	if (!(candidates->words[0] & asking->words[0]) && !(candidates->words[1] & asking->words[1]))
-		return true;
-	row = bpf_map_lookup_elem(table, key);
-	if (!row)
-		return false;
-	candidates->words[0] &= row->words[0];
-	candidates->words[1] &= row->words[1];
-	return true;
-}
-
-static __always_inline bool fw_narrow_value(struct fw_bitmap *candidates, enum fw_field field, void *rows,
-					    __u32 value)
-{
-	return fw_narrow(candidates, field, rows, &value);
-}
-
-static __always_inline bool fw_narrow_address(struct fw_bitmap *candidates, enum fw_field field,
-					      void *prefixes, const struct evnf_packet *pkt,
-					      const union evnf_address *address)
-{
-	struct fw_prefix key = { .length = 32 + 128, .family = pkt->ip_version, .address = *address };
-
-	return fw_narrow(candidates, field, prefixes, &key);
-}
-
-static __always_inline __u32 fw_port_row(const struct evnf_packet *pkt, __be16 port)
-{
-	bool has_ports = pkt->protocol == IPPROTO_TCP || pkt->protocol == IPPROTO_UDP ||
-			 pkt->protocol == IPPROTO_SCTP;
-
-	return has_ports && pkt->fragment != EVNF_FRAGMENT_LATER ? bpf_ntohs(port) : FW_NO_PORT;
-}
-
-static __always_inline __u32 fw_icmp_row(const struct evnf_packet *pkt)
-{
-	if (pkt->fragment == EVNF_FRAGMENT_LATER)
-		return FW_NO_ICMP;
-	if (pkt->ip_version == 4 && pkt->protocol == IPPROTO_ICMP)
-		return pkt->icmp_type;
-	if (pkt->ip_version == 6 && pkt->protocol == IPPROTO_ICMPV6)
-		return FW_ICMPV6_ROW + pkt->icmp_type;
-	return FW_NO_ICMP;
-}
-
-static __always_inline __u32 fw_tcp_flags_row(const struct evnf_packet *pkt)
-{
-	bool has_flags = pkt->protocol == IPPROTO_TCP && pkt->fragment != EVNF_FRAGMENT_LATER;
-
-	return has_flags ? pkt->tcp_flags : FW_NO_TCP;
-}
-
-static __always_inline __u32 fw_vlan_row(const struct evnf_packet *pkt)
-{
-	return pkt->vlan[0] < FW_UNTAGGED ? pkt->vlan[0] : FW_UNTAGGED;
-}
-
-static __always_inline __u32 fw_first(const struct fw_bitmap *candidates)
-{
-	if (candidates->words[0])
-		return __builtin_ctzll(candidates->words[0]);
-	if (candidates->words[1])
-		return 64 + __builtin_ctzll(candidates->words[1]);
-	return FW_DEFAULT;
-}
-
-/* The rule that decides, the default included; NULL where a table lacks a row that it must have. */
-static __always_inline const struct fw_rule *fw_match(const struct evnf_packet *pkt)
-{
-	struct fw_bitmap left = { { fw_config.rules.words[0], fw_config.rules.words[1] } };
-	__u32 first;
-
-	/* The addresses come last: a trie costs more than all arrays, and often no candidate asks for it. */
-	if (!fw_narrow_value(&left, FW_PROTOCOL, &fw_protocol, pkt->protocol) ||
-	    !fw_narrow_value(&left, FW_DPORT, &fw_dport, fw_port_row(pkt, pkt->dport)) ||
-	    !fw_narrow_value(&left, FW_SPORT, &fw_sport, fw_port_row(pkt, pkt->sport)) ||
-	    !fw_narrow_value(&left, FW_ICMP, &fw_icmp, fw_icmp_row(pkt)) ||
-	    !fw_narrow_value(&left, FW_TCP_FLAGS, &fw_tcp_flags, fw_tcp_flags_row(pkt)) ||
-	    !fw_narrow_value(&left, FW_VLAN, &fw_vlan, fw_vlan_row(pkt)) ||
-	    !fw_narrow_value(&left, FW_IN_PORT, &fw_in_port, pkt->port) ||
-	    !fw_narrow_address(&left, FW_SRC, &fw_src, pkt, &pkt->src) ||
-	    !fw_narrow_address(&left, FW_DST, &fw_dst, pkt, &pkt->dst))
-		return NULL;
-	first = fw_first(&left);
-	return bpf_map_lookup_elem(&fw_rules, &first);
+	if (!eth)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < ETH_ALEN; i++)
+		mac = mac << 8 | eth->h_source[i];
+	return mac;
 }
 
 static __always_inline void fw_count(const struct fw_rule *rule, const struct evnf_packet *pkt)
@@ -188,11 +70,12 @@ static __always_inline int fw_act(const struct fw_rule *rule)
 
 EVNF_STAGE(fw, ctx, pkt)
 {
-	const struct fw_rule *rule = fw_match(pkt);
+	__u32 first = fw_classify(pkt, fw_config.asks_mac ? fw_source_mac(ctx, pkt) : 0);
+	const struct fw_rule *rule = bpf_map_lookup_elem(&fw_rules, &first);
 
 	if (!rule)
-		return evnf_drop(EVNF_REASON_INTERNAL);
+		return evnf_drop(first == FW_NOTHING ? EVNF_REASON_SEARCH_LIMIT : EVNF_REASON_INTERNAL);
 	fw_count(rule, pkt);
-	evnf_note(pkt, rule->note);
+	evnf_note(pkt, first + 1);
 	return fw_act(rule);
 }

@@ -24,14 +24,7 @@ namespace {
 static_assert(sizeof(fw_rule_name) == sizeof(SlotName));
 
 /// Raise it when the meaning of fw_counters or fw_rule_names changes.
-constexpr std::uint32_t kLayout = 1;
-
-/// The tables that are arrays, by the field that they are about.
-constexpr std::pair<fw_field, const char*> kArrays[] = {
-    {FW_SPORT, "fw_sport"},     {FW_DPORT, "fw_dport"},         {FW_PROTOCOL, "fw_protocol"},
-    {FW_ICMP, "fw_icmp"},       {FW_TCP_FLAGS, "fw_tcp_flags"}, {FW_VLAN, "fw_vlan"},
-    {FW_IN_PORT, "fw_in_port"},
-};
+constexpr std::uint32_t kLayout = 2;
 
 /// A rule, or the default, as `fw rules` lists it.
 struct Listed {
@@ -54,13 +47,32 @@ std::vector<std::string> names_of(const std::vector<Rule>& rules)
 }
 
 /// Copies a whole table: an update for each of 65537 rows would take tens of milliseconds.
-void write_rows(const MapRef& array, const std::vector<fw_bitmap>& rows)
+template <class Row>
+void write_rows(const MapRef& array, const std::vector<Row>& rows)
 {
-    const auto size = rows.size() * sizeof(fw_bitmap);
+    static_assert(sizeof(Row) % 8 == 0, "elements of a mapped array are padded to 8 bytes");
+    if (rows.empty()) return;
+    const auto size = rows.size() * sizeof(Row);
     void* const memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, array.fd(), 0);
     if (memory == MAP_FAILED) throw_errno(errno, fmt::format("cannot map {} into memory", array.name()));
     std::memcpy(memory, rows.data(), size);
     munmap(memory, size);
+}
+
+/// Calls `visit(name, rows)` for each table that is a map of that name.
+template <class Visit>
+void for_each_table(const Tables& tables, Visit visit)
+{
+    visit("fw_blocks4", tables.blocks4);
+    visit("fw_points4", tables.points4);
+    visit("fw_points6", tables.points6);
+    visit("fw_ports", tables.ports);
+    visit("fw_protocols", tables.protocols);
+    visit("fw_rows", tables.rows);
+    visit("fw_groups", tables.groups);
+    visit("fw_tuples", tables.tuples);
+    visit("fw_buckets", tables.buckets);
+    visit("fw_entries", tables.entries);
 }
 
 class FwStaged final : public Staged {
@@ -74,9 +86,8 @@ public:
     {
         auto fast_path = open_fast_path<fw_bpf, fw_tc_bpf>(
             hook, [this](auto& skeleton) { skeleton.rodata->fw_config = tables_.config; });
-        for (const auto& [field, name] : kArrays) resize(*fast_path, name, tables_.rows[field].size());
-        resize(*fast_path, "fw_src", tables_.src.keys.size());
-        resize(*fast_path, "fw_dst", tables_.dst.keys.size());
+        for_each_table(tables_, [&](const char* name, const auto& rows) { resize(*fast_path, name, rows.size()); });
+        resize(*fast_path, "fw_rules", policy_.rules.size() + 1);
         return fast_path;
     }
 
@@ -98,10 +109,7 @@ public:
 
     void fill(const Maps& maps) override
     {
-        for (const auto& [field, name] : kArrays)
-            if (!tables_.rows[field].empty()) write_rows(maps.get(name), tables_.rows[field]);
-        maps.get("fw_src").update_batch(tables_.src.keys, tables_.src.rows);
-        maps.get("fw_dst").update_batch(tables_.dst.keys, tables_.dst.rows);
+        for_each_table(tables_, [&](const char* name, const auto& rows) { write_rows(maps.get(name), rows); });
         assign_slots(maps);
         fill_rules(maps.get("fw_rules"));
     }
@@ -131,23 +139,20 @@ private:
         for (const auto slot : plan_->fresh) maps.get("fw_counters").update_per_cpu(slot, fw_counters{});
     }
 
-    void fill_rules(const MapRef& rules)
+    void fill_rules(const MapRef& map)
     {
+        std::vector<std::uint32_t> keys;
+        std::vector<fw_rule> rules;
         listed_.clear();
-        for (std::uint32_t i = 0; i < policy_.rules.size(); ++i) {
-            const auto& rule = policy_.rules[i];
-            listed_.push_back({rule.name, action_name(rule.action), plan_->slots.at(rule.name)});
-            rules.update(i, row(i, rule.action, EVNF_REASON_RULE, listed_.back().slot));
-        }
-        listed_.push_back({std::string{kDefaultName}, fallback_name(policy_.fallback), FW_DEFAULT_SLOT});
-        constexpr std::uint32_t index = FW_DEFAULT;
-        rules.update(index, row(index, policy_.fallback, EVNF_REASON_DEFAULT, FW_DEFAULT_SLOT));
-    }
-
-    static fw_rule row(std::uint32_t index, fw_action action, evnf_reason reason, std::uint32_t slot)
-    {
-        return {slot, static_cast<std::uint16_t>(index + 1), static_cast<std::uint8_t>(action),
-                static_cast<std::uint8_t>(reason)};
+        const auto add = [&](std::string name, std::string_view text, std::uint32_t slot, fw_action action, evnf_reason reason) {
+            keys.push_back(static_cast<std::uint32_t>(keys.size()));
+            rules.push_back({slot, static_cast<std::uint8_t>(action), static_cast<std::uint8_t>(reason), {}});
+            listed_.push_back({std::move(name), text, slot});
+        };
+        for (const auto& rule : policy_.rules)
+            add(rule.name, action_name(rule.action), plan_->slots.at(rule.name), rule.action, EVNF_REASON_RULE);
+        add(std::string{kDefaultName}, fallback_name(policy_.fallback), FW_DEFAULT_SLOT, policy_.fallback, EVNF_REASON_DEFAULT);
+        map.update_batch(keys, rules);
     }
 
     Policy policy_;
@@ -167,7 +172,12 @@ public:
     {
         auto policy = read_policy(config, ports);
         if (!config.problems().empty()) return nullptr;
-        return std::make_unique<FwStaged>(std::move(policy), live_, host_.log());
+        try {
+            return std::make_unique<FwStaged>(std::move(policy), live_, host_.log());
+        } catch (const std::length_error& error) {
+            config.error(error.what());
+            return nullptr;
+        }
     }
 
     boost::json::value query(std::string_view verb, const std::vector<std::string>& args) override

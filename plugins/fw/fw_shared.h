@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * What both paths of fw know. Each field of a packet has a table that says, for
- * each value, which rules that value satisfies: one bit a rule, in the order of
- * the rules. The rules that a packet matches are the AND of its fields' rows.
+ * What both paths of fw know: the tables in which the fast path finds the first
+ * rule that a packet matches. They are those of a tuple space search, pruned by
+ * bitmaps; README.md tells how it goes.
  */
 #ifndef FW_SHARED_H
 #define FW_SHARED_H
@@ -10,39 +10,28 @@
 #include <evnf/packet_shared.h>
 
 enum {
-	FW_MAX_RULES = 128,
-	FW_DEFAULT = FW_MAX_RULES, /* index in fw_rules of what is done where no rule matches */
-	FW_SLOTS = 512,            /* counters: rules of this generation and of those just replaced */
+	FW_MAX_RULES = 16384,
+	FW_SLOTS = 2 * FW_MAX_RULES, /* counters: rules of this generation and of those just replaced */
 	FW_DEFAULT_SLOT = 0,
+	FW_MAX_TUPLES = 1024, /* of a family */
+	FW_WORDS = FW_MAX_TUPLES / 64,
+	FW_MAX_GROUPS = 64,   /* of a side: sets and long or negated lists of addresses */
+	FW_WAYS = 8,          /* lists in a bucket */
+	FW_MAX_STEPS = 1024,  /* looks into tuples and at entries that one packet may cost */
+	FW_NOTHING = 0xffffffff,
 };
 
-/* The fields; each but the addresses has an array of FW_*_ROWS rows. */
-enum fw_field {
-	FW_SRC,
-	FW_DST,
-	FW_SPORT,
-	FW_DPORT,
-	FW_PROTOCOL,
-	FW_ICMP,
-	FW_TCP_FLAGS,
-	FW_VLAN,
-	FW_IN_PORT,
-	FW_FIELDS,
-};
+enum fw_family { FW_V4, FW_V6, FW_FAMILIES };
+enum fw_side { FW_SRC, FW_DST, FW_SIDES };
 
-/* A packet that lacks a field has a row too: the last one, which no rule about the field is in. */
+/* The fields whose values have rows. */
+enum fw_field { FW_ROW_SRC, FW_ROW_DST, FW_ROW_SPORT, FW_ROW_DPORT, FW_ROW_PROTOCOL, FW_FIELDS };
+
 enum {
 	FW_PORT_ROWS = 65536 + 1,
 	FW_NO_PORT = FW_PORT_ROWS - 1, /* no TCP, UDP or SCTP header: other protocols, later fragments */
 	FW_PROTOCOL_ROWS = 256,
-	FW_ICMP_ROWS = 256 + 256 + 1, /* types of ICMP, then types of ICMPv6 */
-	FW_ICMPV6_ROW = 256,
-	FW_NO_ICMP = FW_ICMP_ROWS - 1,
-	FW_TCP_FLAGS_ROWS = 256 + 1,
-	FW_NO_TCP = FW_TCP_FLAGS_ROWS - 1,
-	FW_VLAN_ROWS = 4096 + 1,
-	FW_UNTAGGED = FW_VLAN_ROWS - 1,
-	FW_IN_PORT_ROWS = EVNF_MAX_PORTS,
+	FW_BLOCKS = 65536, /* of IPv4 addresses, by their upper half */
 };
 
 enum fw_action {
@@ -51,31 +40,132 @@ enum fw_action {
 	FW_NETFILTER, /* leave the decision to the kernel's own firewall */
 };
 
-/* One bit a rule; the lowest bit is the first rule. */
-struct fw_bitmap {
-	__u64 words[FW_MAX_RULES / 64];
+/*
+ * A bit a tuple: those that hold a rule which a value of one field satisfies.
+ * Tuples are numbered by their first rule, so a lower bit means an earlier rule.
+ */
+struct fw_row {
+	__u64 tuples[FW_WORDS];
 };
 
-/* Key of the address tables. The family keeps ::/0 from meaning IPv4 too, which is mapped into it. */
-struct fw_prefix {
-	__u32 length; /* in bits, the family's 32 included */
-	__u32 family; /* 4 or 6 */
-	union evnf_address address;
+/*
+ * IPv4 addresses from `start` on, to the next point or the end of the block,
+ * are of one class: the same tuples and groups hold them. They have one row, by
+ * its index.
+ */
+struct fw_point4 {
+	__u32 start; /* host byte order */
+	__u32 row;
 };
-EVNF_STATIC_ASSERT(sizeof(struct fw_prefix) == 24);
+struct fw_block4 {
+	__u32 first; /* in fw_points4; it starts where the block does */
+	__u32 count;
+};
+
+/* The same of IPv6 addresses, in one run for each side. */
+struct fw_point6 {
+	__u64 start[2]; /* host byte order, the upper half first */
+	__u32 row;
+	__u32 pad;
+};
+
+/* Rows by port number, and by protocol. */
+struct fw_port_rows {
+	__u32 sport[FW_FAMILIES];
+	__u32 dport[FW_FAMILIES];
+};
+struct fw_protocol_rows {
+	__u32 row[FW_FAMILIES];
+};
+
+/*
+ * What a packet's conditions are hashed as. l4: source port, destination port
+ * and protocol; l2: source MAC address and outer VLAN id.
+ */
+struct fw_key {
+	union evnf_address src;
+	union evnf_address dst;
+	__u64 l4; /* sport << 32 | dport << 16 | protocol, ports in host byte order */
+	__u64 l2; /* the MAC address's bytes, first one highest, << 16 | VLAN id */
+};
+EVNF_STATIC_ASSERT(sizeof(struct fw_key) == 48);
+
+/* Rules of one shape: how much of each part of the key they fix. */
+struct fw_tuple {
+	struct fw_key mask;
+	__u64 seed; /* random: tells the keys of tuples apart */
+	__u32 first_rule;
+	__u32 pad;
+};
+EVNF_STATIC_ASSERT(sizeof(struct fw_tuple) == 64);
+
+/* A tuple's entries of one masked key are a list; lists are found by the hash of tuple and key. */
+struct fw_bucket {
+	__u32 tags[FW_WAYS];  /* upper half of the hash, never 0; 0 where there is no list */
+	__u32 lists[FW_WAYS]; /* first entry */
+};
+EVNF_STATIC_ASSERT(sizeof(struct fw_bucket) == 64);
+
+/* Which members of an entry are conditions, beside the addresses' masks. */
+enum fw_condition {
+	FW_IF_PROTOCOL = 1 << 0,
+	FW_IF_PORTS = 1 << 1,
+	FW_IF_FLAGS = 1 << 2,
+	FW_IF_ICMP_TYPE = 1 << 3,
+	FW_IF_ICMP_CODE = 1 << 4,
+	FW_IF_VLAN = 1 << 5,
+	FW_IF_INNER_VLAN = 1 << 6,
+	FW_IF_IN_PORT = 1 << 7,
+	FW_IF_DSCP = 1 << 8,
+	FW_IF_FRAGMENT = 1 << 9,
+	FW_IF_MAC = 1 << 10,
+	FW_IF_SRC_GROUP = 1 << 11,
+	FW_IF_DST_GROUP = 1 << 12,
+	FW_SRC_NOT_IN_GROUP = 1 << 13,
+	FW_DST_NOT_IN_GROUP = 1 << 14,
+	FW_LAST = 1 << 15, /* of its list */
+};
+
+/* A rule, or one of those that it stands for: lists and ranges are several. Complete: hashes only lead to it. */
+struct fw_entry {
+	union evnf_address src, src_mask;
+	union evnf_address dst, dst_mask;
+	__u64 in_ports; /* a bit for each port's index */
+	__u64 dscps;    /* a bit for each DSCP */
+	__u64 mac;      /* as in fw_key.l2, without VLAN */
+	__u32 conditions;
+	__u32 rule; /* index in fw_rules */
+	__u16 sport_first, sport_last;
+	__u16 dport_first, dport_last;
+	__u16 vlan, inner_vlan;
+	__u8 protocol;
+	__u8 flags_mask, flags; /* TCP */
+	__u8 icmp_type, icmp_code;
+	__u8 fragments; /* a bit for each enum evnf_fragment */
+	__u8 src_group, dst_group;
+	__u8 pad[4];
+};
+EVNF_STATIC_ASSERT(sizeof(struct fw_entry) == 120);
 
 /* Read-only data: what the verifier may rely on, so that it removes the look-ups that nobody needs. */
 struct fw_config {
-	struct fw_bitmap rules;               /* all there are */
-	struct fw_bitmap asking[FW_FIELDS];   /* those that look at the field */
+	__u32 rules;                     /* how many; the default's index in fw_rules */
+	__u32 bucket_mask;               /* number of buckets, a power of 2, less 1 */
+	__u32 words[FW_FAMILIES];        /* of the rows, in use; 0 where the family has no rules */
+	__u32 first_tuple[FW_FAMILIES];  /* in fw_tuples */
+	__u32 fields[FW_FAMILIES];       /* a bit for each enum fw_field that rules ask for */
+	__u32 first_point6[FW_SIDES];    /* in fw_points6 */
+	__u32 points6[FW_SIDES];
+	__u32 asks_mac;
+	__u32 pad;
 };
 
-/* Array fw_rules, in the order of the rules; the default at FW_DEFAULT. */
+/* Array fw_rules, in the order of the rules; the default comes last. */
 struct fw_rule {
 	__u32 slot;   /* in fw_counters */
-	__u16 note;   /* index + 1: 0 means that fw came to no decision */
 	__u8 action;  /* enum fw_action */
 	__u8 reason;  /* enum evnf_reason of a packet that ends here */
+	__u8 pad[2];
 };
 EVNF_STATIC_ASSERT(sizeof(struct fw_rule) == 8);
 
@@ -89,5 +179,35 @@ struct fw_counters {
 struct fw_rule_name {
 	char text[64];
 };
+
+static inline __attribute__((always_inline)) __u64 fw_mix(__u64 hash, __u64 value)
+{
+	hash = (hash ^ value) * 0x9e3779b97f4a7c15ULL;
+	return hash ^ hash >> 32;
+}
+
+/* Of the key's bits that the tuple's mask has: bucket in the lower half, tag in the upper one. */
+static inline __attribute__((always_inline)) __u64 fw_hash(const struct fw_key *key, const struct fw_tuple *tuple)
+{
+	const struct fw_key *mask = &tuple->mask;
+	__u64 hash = fw_mix(tuple->seed, key->l4 & mask->l4);
+
+	hash = fw_mix(hash, key->src.halves[1] & mask->src.halves[1]);
+	hash = fw_mix(hash, key->dst.halves[1] & mask->dst.halves[1]);
+	/* All zero in IPv4, and in most tuples. */
+	if (mask->src.halves[0])
+		hash = fw_mix(hash, key->src.halves[0] & mask->src.halves[0]);
+	if (mask->dst.halves[0])
+		hash = fw_mix(hash, key->dst.halves[0] & mask->dst.halves[0]);
+	if (mask->l2)
+		hash = fw_mix(hash, key->l2 & mask->l2);
+	return fw_mix(hash, 0);
+}
+
+static inline __attribute__((always_inline)) __u32 fw_tag(__u64 hash)
+{
+	hash >>= 32;
+	return hash | 1;
+}
 
 #endif

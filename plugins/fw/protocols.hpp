@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/// Names of protocols, ICMP types and TCP flags.
+/// Names of protocols, ICMP types, TCP flags and DSCPs.
 #pragma once
 
 #include <cstdint>
@@ -26,5 +26,8 @@ const IcmpName* icmp_name(std::string_view name);
 
 /// The flag's bit in the low byte of the flags.
 std::optional<std::uint8_t> tcp_flag(std::string_view name);
+
+/// By its name in RFC 2474, 2597, 3246, 5865 or 8622, in small letters.
+std::optional<std::uint8_t> dscp_number(std::string_view name);
 
 } // namespace evnf::fw

@@ -93,17 +93,25 @@ std::vector<std::uint8_t> read_protocols(const Node& node)
     return protocols;
 }
 
-/// The types that `text` means for each of the rule's protocols.
+/// The types that `text` ("echo-request", "3", "destination-unreachable/4") means for each of the rule's protocols.
 std::vector<IcmpType> icmp_types(std::string_view text, const std::vector<std::uint8_t>& protocols)
 {
     std::vector<IcmpType> types;
+    const auto slash = text.find('/');
+    std::optional<std::uint8_t> code;
+    if (slash != std::string_view::npos) {
+        const auto value = number(text.substr(slash + 1), 255);
+        if (!value) return {};
+        code = static_cast<std::uint8_t>(*value);
+        text = text.substr(0, slash);
+    }
     const auto value = number(text, 255);
     const auto* name = icmp_name(text);
     for (const auto protocol : protocols) {
         if (value)
-            types.push_back({protocol, static_cast<std::uint8_t>(*value)});
+            types.push_back({protocol, static_cast<std::uint8_t>(*value), code});
         else if (const auto type = name ? name->number(protocol) : std::nullopt)
-            types.push_back({protocol, *type});
+            types.push_back({protocol, *type, code});
     }
     return types;
 }
@@ -118,7 +126,7 @@ std::vector<IcmpType> read_icmp_types(const Node& node, const std::vector<std::u
         if (more.empty())
             element.error(
                 fmt::format("'{}' is neither a number from 0 to 255 nor the name of a type that the rule's "
-                            "protocol has",
+                            "protocol has, with '/' and a code or without",
                             text));
         types.insert(types.end(), more.begin(), more.end());
     }
@@ -169,6 +177,58 @@ std::vector<std::uint16_t> read_in_ports(const Node& node, const Ports& ports)
     return indices;
 }
 
+/// "02:00:5e:10:00:01"
+std::optional<std::uint64_t> mac_address(std::string_view text)
+{
+    std::uint64_t mac = 0;
+    if (text.size() != 17) return std::nullopt;
+    for (std::size_t i = 0; i < text.size(); i += 3) {
+        unsigned byte = 0;
+        const auto [end, failed] = std::from_chars(&text[i], &text[i] + 2, byte, 16);
+        if (failed != std::errc{} || end != &text[i] + 2 || (i < 15 && text[i + 2] != ':')) return std::nullopt;
+        mac = mac << 8 | byte;
+    }
+    return mac;
+}
+
+std::vector<std::uint64_t> read_macs(const Node& node)
+{
+    std::vector<std::uint64_t> macs;
+    for (const auto& element : elements(node)) {
+        const auto text = element.string();
+        if (text.empty()) continue;
+        if (const auto mac = mac_address(text); mac && *mac != 0) // 0 is what frames without MAC addresses have
+            macs.push_back(*mac);
+        else
+            element.error(fmt::format("must be a MAC address such as 02:00:5e:10:00:01, not '{}'", text));
+    }
+    return macs;
+}
+
+std::vector<std::uint8_t> read_dscps(const Node& node)
+{
+    std::vector<std::uint8_t> dscps;
+    for (const auto& element : elements(node)) {
+        const auto text = element.string();
+        if (text.empty()) continue;
+        if (const auto named = dscp_number(text))
+            dscps.push_back(*named);
+        else if (const auto value = number(text, 63))
+            dscps.push_back(static_cast<std::uint8_t>(*value));
+        else
+            element.error(fmt::format("must be a DSCP such as ef, af41, cs6 or a number from 0 to 63, not '{}'", text));
+    }
+    return dscps;
+}
+
+std::uint8_t read_fragments(const Node& node)
+{
+    constexpr std::uint8_t none = 1 << EVNF_FRAGMENT_NONE, first = 1 << EVNF_FRAGMENT_FIRST, later = 1 << EVNF_FRAGMENT_LATER;
+    // YAML takes yes and no for what they say.
+    return node.one_of(std::vector<std::pair<std::string_view, std::uint8_t>>{
+        {"yes", first | later}, {"no", none}, {"first", first}, {"later", later}});
+}
+
 fw_action read_action(const Node& node)
 {
     if (node.is_scalar() && node.yaml().Scalar() == "reject") {
@@ -197,6 +257,10 @@ public:
         if (const auto src = map_.optional("src")) rule_.src = read_addresses(*src, sets_);
         if (const auto dst = map_.optional("dst")) rule_.dst = read_addresses(*dst, sets_);
         if (const auto vlan = map_.optional("vlan")) rule_.vlans = read_vlans(*vlan);
+        if (const auto vlan = map_.optional("inner_vlan")) rule_.inner_vlans = read_vlans(*vlan);
+        if (const auto mac = map_.optional("src_mac")) rule_.macs = read_macs(*mac);
+        if (const auto dscp = map_.optional("dscp")) rule_.dscps = read_dscps(*dscp);
+        if (const auto fragment = map_.optional("fragment")) rule_.fragments = read_fragments(*fragment);
         if (const auto port = map_.optional("in_port")) rule_.in_ports = read_in_ports(*port, ports_);
         read_l4();
         map_.done();
@@ -225,6 +289,9 @@ private:
             rule_.icmp_types = read_icmp_types(*types, rule_.protocols);
         if (const auto flags = map_.optional("tcp_flags"); flags && allows_flags(*flags))
             rule_.tcp_flags = read_tcp_flags(*flags);
+        const bool asks_header = !rule_.sport.empty() || !rule_.dport.empty() || !rule_.icmp_types.empty() || rule_.tcp_flags;
+        if (rule_.fragments == 1 << EVNF_FRAGMENT_LATER && asks_header)
+            map_.node().error("no later fragment has ports, an ICMP type or TCP flags");
     }
 
     bool allows_ports(const Node& node) const

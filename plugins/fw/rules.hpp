@@ -2,6 +2,7 @@
 /// The rules as the configuration has them: YAML in, checked rules out. Knows no kernel.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -22,6 +23,8 @@ struct PortRange {
 
 struct IcmpType {
     std::uint8_t protocol = 0, type = 0;
+    std::optional<std::uint8_t> code;
+    auto operator<=>(const IcmpType&) const = default;
 };
 
 /// Bits that must be set and bits that must be clear; the others do not matter.
@@ -38,8 +41,11 @@ struct Rule {
     std::vector<std::uint8_t> protocols;
     std::vector<IcmpType> icmp_types;
     std::optional<TcpFlags> tcp_flags;
-    std::vector<std::uint16_t> vlans;
+    std::vector<std::uint16_t> vlans, inner_vlans;
     std::vector<std::uint16_t> in_ports; ///< port indices
+    std::vector<std::uint64_t> macs;     ///< of the source, the first byte in bits 40 to 47
+    std::vector<std::uint8_t> dscps;
+    std::optional<std::uint8_t> fragments; ///< a bit for each enum evnf_fragment
 };
 
 struct Policy {

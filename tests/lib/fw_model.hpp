@@ -3,6 +3,7 @@
 /// product's tables; it shares no code with them.
 #pragma once
 
+#include <optional>
 #include <random>
 #include <string>
 #include <utility>
@@ -26,12 +27,23 @@ struct FwAddresses {
     std::string set;
 };
 
+struct FwIcmpType {
+    unsigned type = 0;
+    std::optional<unsigned> code;
+};
+
+/// yes: first or later.
+enum class FwFragment { any, yes, no, first, later };
+
 /// Empty lists are no condition.
 struct FwModelRule {
     std::string name, action;
     FwAddresses src, dst;
     std::vector<std::pair<unsigned, unsigned>> sport, dport;
-    std::vector<unsigned> protocols, icmp_types, vlans;
+    std::vector<unsigned> protocols, vlans, inner_vlans, dscps;
+    std::vector<FwIcmpType> icmp_types;
+    std::vector<std::string> src_macs; ///< "02:00:00:00:00:02", in small letters
+    FwFragment fragment = FwFragment::any;
     unsigned flags_set = 0, flags_clear = 0;
     std::vector<std::string> in_ports;
 };
@@ -46,6 +58,17 @@ std::string fw_decides(const std::vector<FwModelRule>& rules, const Parsed& pack
 /// are a, b and c.
 std::vector<FwModelRule> random_fw_rules(std::mt19937& random, unsigned count);
 Frame random_fw_frame(std::mt19937& random);
+
+/// Rules as large networks have them: most are about a network or host at both ends, out of a tree of nested
+/// networks, and more of the specific ones come early.
+std::vector<FwModelRule> structured_fw_rules(std::mt19937& random, unsigned count);
+
+/// A frame that meets one of the rules or, in half of the cases, misses it by one field. It need not be the
+/// first rule that the frame meets.
+Frame fw_frame_near(std::mt19937& random, const std::vector<FwModelRule>& rules);
+
+/// The rule in YAML's flow style, without the networks of its sets.
+std::string fw_rule_text(const FwModelRule& rule);
 
 /// The settings of an instance of fw with these rules, in YAML's flow style: one line.
 std::string fw_settings(const std::vector<FwModelRule>& rules, const std::string& fallback);

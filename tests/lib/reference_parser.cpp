@@ -162,7 +162,8 @@ void parse_l4(const Frame& frame, Parsed& parsed)
 void parse_frame(const Frame& frame, Parsed& parsed)
 {
     Cursor in{frame, 0, frame.size(), "malformed_ethernet"};
-    in.skip(12);
+    in.skip(6); // destination
+    parsed.src_mac = in.text(6);
     unsigned type = in.u16();
     while (type == 0x8100 || type == 0x88a8) { // IEEE 802.1Q, 802.1ad
         if (parsed.vlans.size() == 2) throw Malformed{"too_many_vlan_tags"};

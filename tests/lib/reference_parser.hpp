@@ -12,6 +12,7 @@ namespace evnf::test {
 
 struct Parsed {
     std::string problem;     ///< the drop reason that this frame deserves; empty: well formed
+    std::string src_mac;     ///< 6 bytes
     unsigned ip_version = 0; ///< 0: no IP
     std::vector<unsigned> vlans;
     std::string src, dst; ///< 4 or 16 bytes

@@ -3,7 +3,7 @@
 /// one after the other.
 #include <compiler.hpp>
 
-#include <bit>
+#include <algorithm>
 #include <cstring>
 
 #include "catch.hpp"
@@ -12,7 +12,6 @@
 using namespace evnf::test;
 using evnf::Node;
 using evnf::Problems;
-using evnf::fw::PrefixRows;
 using evnf::fw::Tables;
 
 namespace {
@@ -34,55 +33,120 @@ Tables compiled(const std::string& settings)
     return evnf::fw::compile(policy.rules);
 }
 
-/// The longest prefix that the address is in, as an LPM_TRIE finds it.
-fw_bitmap longest(const PrefixRows& table, unsigned family, const std::string& address)
+std::uint64_t number_of(const std::string& bytes, std::size_t first, std::size_t count)
 {
-    const std::string wire = address.size() == 4 ? std::string(10, '\0') + "\xff\xff" + address : address;
-    const fw_bitmap* best = nullptr;
-    unsigned length = 0;
-    for (std::size_t i = 0; i < table.keys.size(); ++i) {
-        const auto& key = table.keys[i];
-        const auto* bytes = key.address.bytes;
-        bool inside = key.family == family;
-        for (unsigned bit = 0; bit < key.length - 32 && inside; ++bit)
-            inside = !((bytes[bit / 8] ^ static_cast<unsigned char>(wire[bit / 8])) & (0x80 >> bit % 8));
-        if (inside && (!best || key.length > length)) best = &table.rows[i], length = key.length;
+    std::uint64_t number = 0;
+    for (std::size_t i = first; i < first + count; ++i) number = number << 8 | static_cast<unsigned char>(bytes[i]);
+    return number;
+}
+
+/// The row of an address, found by trying one point after the other.
+std::uint32_t row_of(const Tables& tables, fw_side side, const std::string& address)
+{
+    std::uint32_t found = FW_NOTHING;
+    if (address.size() == 4) {
+        const auto wanted = static_cast<std::uint32_t>(number_of(address, 0, 4));
+        const auto& block = tables.blocks4.at(std::size_t{side} * FW_BLOCKS + (wanted >> 16));
+        for (std::uint32_t i = block.first; i < block.first + block.count; ++i)
+            if (tables.points4.at(i).start <= wanted) found = tables.points4[i].row;
+        return found;
     }
-    REQUIRE(best);
-    return *best;
+    const std::pair wanted{number_of(address, 0, 8), number_of(address, 8, 8)};
+    const auto first = tables.config.first_point6[side];
+    for (std::uint32_t i = first; i < first + tables.config.points6[side]; ++i)
+        if (std::pair<std::uint64_t, std::uint64_t>{tables.points6.at(i).start[0], tables.points6[i].start[1]} <= wanted) found = tables.points6[i].row;
+    return found;
 }
 
-void narrow(fw_bitmap& left, const fw_bitmap& row)
+bool is_in(const evnf_address& a, const evnf_address& b, const evnf_address& mask)
 {
-    left.words[0] &= row.words[0];
-    left.words[1] &= row.words[1];
+    for (int i = 0; i < 16; ++i)
+        if ((a.bytes[i] ^ b.bytes[i]) & mask.bytes[i]) return false;
+    return true;
 }
 
-void narrow(fw_bitmap& left, const std::vector<fw_bitmap>& rows, std::size_t index)
+/// A packet with what the fast path computes of it.
+struct Searched {
+    const Parsed& packet;
+    fw_family family = packet.ip_version == 4 ? FW_V4 : FW_V6;
+    bool has_ports = (packet.protocol == 6 || packet.protocol == 17 || packet.protocol == 132) && !packet.later_fragment;
+    bool has_icmp = packet.protocol == (packet.ip_version == 4 ? 1 : 58) && !packet.later_fragment;
+    std::uint32_t port = 0;
+    std::uint32_t src = FW_NOTHING, dst = FW_NOTHING; ///< rows
+    fw_key key{};
+};
+
+evnf_address mapped(const std::string& address)
 {
-    if (!rows.empty()) narrow(left, rows.at(index));
+    evnf_address raw{};
+    const std::string wire = address.size() == 4 ? std::string(10, '\0') + "\xff\xff" + address : address;
+    std::memcpy(raw.bytes, wire.data(), 16);
+    return raw;
+}
+
+bool is_met(const Tables& tables, const fw_entry& entry, const Searched& of)
+{
+    const auto& packet = of.packet;
+    const auto asks = [&](fw_condition condition) { return (entry.conditions & condition) != 0; };
+    const auto vlan = [&](std::size_t tag) { return packet.vlans.size() > tag ? packet.vlans[tag] : +EVNF_NO_VLAN; };
+    const auto in_group = [&](std::uint32_t row, std::uint8_t group) { return (tables.groups.at(row) >> group & 1) != 0; };
+    const unsigned fragment = packet.first_fragment ? EVNF_FRAGMENT_FIRST : packet.later_fragment ? EVNF_FRAGMENT_LATER : EVNF_FRAGMENT_NONE;
+    return is_in(of.key.src, entry.src, entry.src_mask) && is_in(of.key.dst, entry.dst, entry.dst_mask) &&
+           (!asks(FW_IF_PROTOCOL) || packet.protocol == entry.protocol) &&
+           (!asks(FW_IF_PORTS) || (of.has_ports && packet.sport >= entry.sport_first && packet.sport <= entry.sport_last &&
+                                   packet.dport >= entry.dport_first && packet.dport <= entry.dport_last)) &&
+           (!asks(FW_IF_FLAGS) || (of.has_ports && packet.protocol == 6 && (packet.tcp_flags & entry.flags_mask) == entry.flags)) &&
+           (!asks(FW_IF_ICMP_TYPE) || (of.has_icmp && packet.icmp_type == entry.icmp_type)) &&
+           (!asks(FW_IF_ICMP_CODE) || packet.icmp_code == entry.icmp_code) && (!asks(FW_IF_VLAN) || vlan(0) == entry.vlan) &&
+           (!asks(FW_IF_INNER_VLAN) || vlan(1) == entry.inner_vlan) && (!asks(FW_IF_IN_PORT) || (entry.in_ports >> of.port & 1)) &&
+           (!asks(FW_IF_DSCP) || (entry.dscps >> (packet.tos >> 2) & 1)) && (!asks(FW_IF_FRAGMENT) || (entry.fragments >> fragment & 1)) &&
+           (!asks(FW_IF_MAC) || of.key.l2 >> 16 == entry.mac) &&
+           (!asks(FW_IF_SRC_GROUP) || in_group(of.src, entry.src_group) != asks(FW_SRC_NOT_IN_GROUP)) &&
+           (!asks(FW_IF_DST_GROUP) || in_group(of.dst, entry.dst_group) != asks(FW_DST_NOT_IN_GROUP));
+}
+
+/// The bits that are in the rows of all fields that rules ask for.
+fw_row candidates(const Tables& tables, Searched& of)
+{
+    const auto asks = [&](fw_field field) { return tables.config.fields[of.family] >> field & 1; };
+    std::vector<std::uint32_t> rows{tables.protocols.at(of.packet.protocol).row[of.family]};
+    if (asks(FW_ROW_SPORT)) rows.push_back(tables.ports.at(of.has_ports ? of.packet.sport : +FW_NO_PORT).sport[of.family]);
+    if (asks(FW_ROW_DPORT)) rows.push_back(tables.ports.at(of.has_ports ? of.packet.dport : +FW_NO_PORT).dport[of.family]);
+    if (asks(FW_ROW_SRC)) rows.push_back(of.src = row_of(tables, FW_SRC, of.packet.src));
+    if (asks(FW_ROW_DST)) rows.push_back(of.dst = row_of(tables, FW_DST, of.packet.dst));
+    fw_row left;
+    for (auto& word : left.tuples) word = ~0ull;
+    for (const auto row : rows)
+        for (std::size_t i = 0; i < FW_WORDS; ++i) left.tuples[i] &= tables.rows.at(row).tuples[i];
+    return left;
+}
+
+/// The first rule of those in the tuple that the packet matches.
+std::uint32_t first_in(const Tables& tables, const fw_tuple& tuple, const Searched& of)
+{
+    const auto hash = fw_hash(&of.key, &tuple);
+    const auto& bucket = tables.buckets.at(hash & tables.config.bucket_mask);
+    const auto way = std::find(std::begin(bucket.tags), std::end(bucket.tags), fw_tag(hash)) - bucket.tags;
+    if (way == FW_WAYS) return FW_NOTHING;
+    for (auto i = bucket.lists[way];; ++i) {
+        if (is_met(tables, tables.entries.at(i), of)) return tables.entries[i].rule;
+        if (tables.entries[i].conditions & FW_LAST) return FW_NOTHING;
+    }
 }
 
 std::string decide(const Tables& tables, const Parsed& packet, const std::string& port)
 {
-    const bool ports =
-        (packet.protocol == 6 || packet.protocol == 17 || packet.protocol == 132) && !packet.later_fragment;
-    const bool tcp = packet.protocol == 6 && !packet.later_fragment;
-    const bool icmp = packet.protocol == (packet.ip_version == 4 ? 1 : 58) && !packet.later_fragment;
-    auto left = tables.config.rules;
-    narrow(left, tables.rows[FW_PROTOCOL], packet.protocol);
-    narrow(left, tables.rows[FW_SPORT], ports ? packet.sport : +FW_NO_PORT);
-    narrow(left, tables.rows[FW_DPORT], ports ? packet.dport : +FW_NO_PORT);
-    narrow(left, tables.rows[FW_ICMP],
-           icmp ? packet.icmp_type + (packet.ip_version == 6 ? +FW_ICMPV6_ROW : 0) : +FW_NO_ICMP);
-    narrow(left, tables.rows[FW_TCP_FLAGS], tcp ? packet.tcp_flags : +FW_NO_TCP);
-    narrow(left, tables.rows[FW_VLAN], packet.vlans.empty() ? +FW_UNTAGGED : packet.vlans.front());
-    narrow(left, tables.rows[FW_IN_PORT], static_cast<std::size_t>(port[0] - 'a'));
-    if (!tables.src.keys.empty()) narrow(left, longest(tables.src, packet.ip_version, packet.src));
-    if (!tables.dst.keys.empty()) narrow(left, longest(tables.dst, packet.ip_version, packet.dst));
-    const auto& words = left.words;
-    if (!words[0] && !words[1]) return "default";
-    return "r" + std::to_string(words[0] ? std::countr_zero(words[0]) : 64 + std::countr_zero(words[1]));
+    Searched of{packet};
+    of.port = static_cast<std::uint32_t>(port[0] - 'a');
+    const auto ports = of.has_ports ? std::uint64_t{packet.sport} << 32 | std::uint64_t{packet.dport} << 16 : 0;
+    of.key = {mapped(packet.src), mapped(packet.dst), ports | packet.protocol,
+              number_of(packet.src_mac, 0, 6) << 16 | (packet.vlans.empty() ? +EVNF_NO_VLAN : packet.vlans[0])};
+    const auto left = candidates(tables, of);
+    std::uint32_t best = FW_NOTHING;
+    for (std::size_t tuple = 0; tuple < FW_MAX_TUPLES; ++tuple)
+        if (left.tuples[tuple / 64] >> tuple % 64 & 1)
+            best = std::min(best, first_in(tables, tables.tuples.at(tables.config.first_tuple[of.family] + tuple), of));
+    return best == FW_NOTHING ? "default" : "r" + std::to_string(best);
 }
 
 std::string decide(const std::string& rules, const Frame& frame, const std::string& port = "a")
@@ -97,7 +161,7 @@ TEST_CASE("fw: the tables say what the rules say, one after the other")
     const auto seed = std::random_device{}();
     std::mt19937 random{seed};
     for (int policy = 0; policy < 40; ++policy) {
-        const auto rules = random_fw_rules(random, 1 + random() % FW_MAX_RULES);
+        const auto rules = random_fw_rules(random, 1 + random() % 400);
         const auto tables = compiled(fw_settings(rules, "drop"));
         for (int i = 0; i < 250; ++i) {
             const auto frame = random_fw_frame(random);
@@ -112,12 +176,24 @@ TEST_CASE("fw: the tables say what the rules say, one after the other")
 
 TEST_CASE("fw: a field that no rule asks for has no table")
 {
-    const auto tables = compiled("{rules: [{name: r0, dport: 80, action: allow}]}");
-    CHECK(tables.rows[FW_DPORT].size() == FW_PORT_ROWS);
-    CHECK(tables.rows[FW_SPORT].empty());
-    CHECK(tables.src.keys.empty());
-    CHECK(tables.config.asking[FW_DPORT].words[0] == 1);
-    CHECK(tables.config.asking[FW_SRC].words[0] == 0);
+    const auto tables = compiled("{rules: [{name: r0, proto: tcp, action: allow}]}");
+    CHECK(tables.ports.empty());
+    CHECK(tables.blocks4.empty());
+    CHECK(tables.points6.empty());
+    CHECK(tables.config.fields[FW_V4] == 0);
+    CHECK(compiled("{rules: [{name: r0, dport: 80, action: allow}]}").ports.size() == FW_PORT_ROWS);
+}
+
+TEST_CASE("fw: tuples are numbered by their first rules")
+{
+    const auto tables = compiled(fw_settings(
+        [] {
+            std::mt19937 random{7};
+            return random_fw_rules(random, 200);
+        }(),
+        "drop"));
+    for (std::size_t i = 1; i < tables.tuples.size(); ++i)
+        if (i != tables.config.first_tuple[FW_V6]) CHECK(tables.tuples[i - 1].first_rule <= tables.tuples[i].first_rule);
 }
 
 TEST_CASE("fw: both ends of a range of ports are in it, their neighbours are not")

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Which rule is the first that a packet matches. Each field of the packet gives
+ * a row of bits, the tuples that may hold such a rule; the tuples in all rows
+ * are looked into, one after the other, until none can hold an earlier rule
+ * than was found.
+ */
+#pragma once
+
+#include <evnf/stage.bpf.h>
+
+#include <linux/in.h>
+#include <linux/in6.h>
+
+#include "fw_shared.h"
+
+const volatile struct fw_config fw_config = {};
+
+/* Mapped into memory by user space, which fills them in one go; the size is set before loading. */
+#define FW_TABLE(name, row)                                                                        \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                                                  \
+		__uint(map_flags, BPF_F_MMAPABLE);                                                 \
+		__uint(max_entries, 1);                                                            \
+		__type(key, __u32);                                                                \
+		__type(value, row);                                                                \
+	} name SEC(".maps")
+
+FW_TABLE(fw_blocks4, struct fw_block4); /* by side and upper half of the address */
+FW_TABLE(fw_points4, struct fw_point4);
+FW_TABLE(fw_points6, struct fw_point6);
+FW_TABLE(fw_ports, struct fw_port_rows);
+FW_TABLE(fw_protocols, struct fw_protocol_rows);
+FW_TABLE(fw_rows, struct fw_row);
+FW_TABLE(fw_groups, __u64); /* by row: a bit for each group that holds the addresses */
+FW_TABLE(fw_tuples, struct fw_tuple);
+FW_TABLE(fw_buckets, struct fw_bucket);
+FW_TABLE(fw_entries, struct fw_entry);
+
+struct fw_search {
+	const struct evnf_packet *pkt;
+	struct fw_key key;
+	__u64 bits; /* tuples of the present word that are still to be looked into */
+	__u32 rows[FW_FIELDS];
+	__u32 family;
+	__u32 next_word;
+	__u32 entry; /* to be looked at next, or FW_NOTHING */
+	__u32 best;  /* the first rule found so far */
+	__u16 has_ports;
+	__u16 has_icmp;
+};
+
+static __always_inline __u32 fw_row4(enum fw_side side, const union evnf_address *address)
+{
+	__u32 wanted = bpf_ntohl(address->words[3]), slot = side * FW_BLOCKS + (wanted >> 16), first, count, row = 0;
+	const struct fw_block4 *block = bpf_map_lookup_elem(&fw_blocks4, &slot);
+	const struct fw_point4 *point;
+
+	if (!block)
+		return FW_NOTHING;
+	first = block->first;
+	count = block->count;
+	for (int i = 0; i < 18 && count; i++) {
+		__u32 middle = first + count / 2;
+
+		point = bpf_map_lookup_elem(&fw_points4, &middle);
+		if (!point)
+			return FW_NOTHING;
+		if (point->start <= wanted) {
+			row = point->row;
+			first = middle + 1;
+			count -= count / 2 + 1;
+		} else {
+			count /= 2;
+		}
+	}
+	return row;
+}
+
+static __always_inline bool fw_is_from(const struct fw_point6 *point, __u64 high, __u64 low)
+{
+	return point->start[0] < high || (point->start[0] == high && point->start[1] <= low);
+}
+
+static __always_inline __u32 fw_row6(enum fw_side side, const union evnf_address *address)
+{
+	__u64 high = bpf_be64_to_cpu(address->halves[0]), low = bpf_be64_to_cpu(address->halves[1]);
+	__u32 first = fw_config.first_point6[side], count = fw_config.points6[side], row = 0;
+	const struct fw_point6 *point;
+
+	for (int i = 0; i < 24 && count; i++) {
+		__u32 middle = first + count / 2;
+
+		point = bpf_map_lookup_elem(&fw_points6, &middle);
+		if (!point)
+			return FW_NOTHING;
+		if (fw_is_from(point, high, low)) {
+			row = point->row;
+			first = middle + 1;
+			count -= count / 2 + 1;
+		} else {
+			count /= 2;
+		}
+	}
+	return row;
+}
+
+static __always_inline bool fw_asks(enum fw_family family, enum fw_field field)
+{
+	return fw_config.fields[family] >> field & 1;
+}
+
+static __always_inline bool fw_find_rows(struct fw_search *search, const struct evnf_packet *pkt, enum fw_family family)
+{
+	__u32 sport = search->has_ports ? bpf_ntohs(pkt->sport) : FW_NO_PORT;
+	__u32 dport = search->has_ports ? bpf_ntohs(pkt->dport) : FW_NO_PORT;
+	__u32 protocol = pkt->protocol;
+	const struct fw_protocol_rows *protocols = bpf_map_lookup_elem(&fw_protocols, &protocol);
+	const struct fw_port_rows *ports;
+
+	if (!protocols)
+		return false;
+	search->rows[FW_ROW_PROTOCOL] = protocols->row[family];
+	if (fw_asks(family, FW_ROW_SPORT)) {
+		ports = bpf_map_lookup_elem(&fw_ports, &sport);
+		search->rows[FW_ROW_SPORT] = ports ? ports->sport[family] : FW_NOTHING;
+	}
+	if (fw_asks(family, FW_ROW_DPORT)) {
+		ports = bpf_map_lookup_elem(&fw_ports, &dport);
+		search->rows[FW_ROW_DPORT] = ports ? ports->dport[family] : FW_NOTHING;
+	}
+	if (fw_asks(family, FW_ROW_SRC))
+		search->rows[FW_ROW_SRC] = family == FW_V4 ? fw_row4(FW_SRC, &pkt->src) : fw_row6(FW_SRC, &pkt->src);
+	if (fw_asks(family, FW_ROW_DST))
+		search->rows[FW_ROW_DST] = family == FW_V4 ? fw_row4(FW_DST, &pkt->dst) : fw_row6(FW_DST, &pkt->dst);
+	return true;
+}
+
+static __always_inline __u64 fw_strike_out(__u64 bits, struct fw_search *search, enum fw_field field, __u32 word)
+{
+	__u32 index = search->rows[field];
+	const struct fw_row *row = bpf_map_lookup_elem(&fw_rows, &index);
+
+	return row ? bits & row->tuples[word & (FW_WORDS - 1)] : 0;
+}
+
+static __always_inline __u64 fw_candidates(struct fw_search *search, __u32 word)
+{
+	__u64 bits = fw_strike_out(~0ULL, search, FW_ROW_PROTOCOL, word);
+
+	for (int field = FW_ROW_SRC; field < FW_ROW_PROTOCOL; field++)
+		if ((search->family == FW_V4 ? fw_config.fields[FW_V4] : fw_config.fields[FW_V6]) >> field & 1)
+			bits = fw_strike_out(bits, search, field, word);
+	return bits;
+}
+
+/* The tuple's list for the packet's key, or FW_NOTHING. */
+static __always_inline __u32 fw_list(const struct fw_search *search, const struct fw_tuple *tuple)
+{
+	__u64 hash = fw_hash(&search->key, tuple);
+	__u32 index = (__u32)hash & fw_config.bucket_mask, tag = fw_tag(hash);
+	const struct fw_bucket *bucket = bpf_map_lookup_elem(&fw_buckets, &index);
+
+	if (!bucket)
+		return FW_NOTHING;
+#pragma unroll
+	for (int way = 0; way < FW_WAYS; way++)
+		if (bucket->tags[way] == tag)
+			return bucket->lists[way];
+	return FW_NOTHING;
+}
+
+static __always_inline bool fw_is_in_group(const struct fw_search *search, enum fw_field field, __u8 group)
+{
+	__u32 row = search->rows[field];
+	const __u64 *groups = bpf_map_lookup_elem(&fw_groups, &row);
+
+	return groups && *groups >> (group & (FW_MAX_GROUPS - 1)) & 1;
+}
+
+static __always_inline bool fw_has_addresses(const struct fw_entry *entry, const struct fw_key *key)
+{
+	return !(((key->src.halves[0] ^ entry->src.halves[0]) & entry->src_mask.halves[0]) |
+		 ((key->src.halves[1] ^ entry->src.halves[1]) & entry->src_mask.halves[1]) |
+		 ((key->dst.halves[0] ^ entry->dst.halves[0]) & entry->dst_mask.halves[0]) |
+		 ((key->dst.halves[1] ^ entry->dst.halves[1]) & entry->dst_mask.halves[1]));
+}
+
+static __always_inline bool fw_has_ports(const struct fw_entry *entry, const struct fw_search *search)
+{
+	__u16 sport = search->key.l4 >> 32, dport = search->key.l4 >> 16;
+
+	return search->has_ports && sport >= entry->sport_first && sport <= entry->sport_last &&
+	       dport >= entry->dport_first && dport <= entry->dport_last;
+}
+
+/* Conditions that few rules have. */
+static __always_inline bool fw_has_the_rest(const struct fw_entry *entry, const struct fw_search *search)
+{
+	const struct evnf_packet *pkt = search->pkt;
+	__u32 conditions = entry->conditions;
+
+	if (conditions & FW_IF_FLAGS &&
+	    (pkt->protocol != IPPROTO_TCP || !search->has_ports || (pkt->tcp_flags & entry->flags_mask) != entry->flags))
+		return false;
+	if (conditions & FW_IF_ICMP_TYPE && (!search->has_icmp || pkt->icmp_type != entry->icmp_type))
+		return false;
+	if (conditions & FW_IF_ICMP_CODE && pkt->icmp_code != entry->icmp_code)
+		return false;
+	if (conditions & FW_IF_VLAN && pkt->vlan[0] != entry->vlan)
+		return false;
+	if (conditions & FW_IF_INNER_VLAN && pkt->vlan[1] != entry->inner_vlan)
+		return false;
+	if (conditions & FW_IF_IN_PORT && !(entry->in_ports >> (pkt->port & 63) & 1))
+		return false;
+	if (conditions & FW_IF_DSCP && !(entry->dscps >> (pkt->tos >> 2) & 1))
+		return false;
+	if (conditions & FW_IF_FRAGMENT && !(entry->fragments >> (pkt->fragment & 7) & 1))
+		return false;
+	if (conditions & FW_IF_MAC && search->key.l2 >> 16 != entry->mac)
+		return false;
+	if (conditions & FW_IF_SRC_GROUP &&
+	    fw_is_in_group(search, FW_ROW_SRC, entry->src_group) == !!(conditions & FW_SRC_NOT_IN_GROUP))
+		return false;
+	return !(conditions & FW_IF_DST_GROUP) ||
+	       fw_is_in_group(search, FW_ROW_DST, entry->dst_group) != !!(conditions & FW_DST_NOT_IN_GROUP);
+}
+
+static __always_inline bool fw_is_met(const struct fw_entry *entry, const struct fw_search *search)
+{
+	__u32 conditions = entry->conditions;
+
+	if (!fw_has_addresses(entry, &search->key))
+		return false;
+	if (conditions & FW_IF_PROTOCOL && entry->protocol != search->pkt->protocol)
+		return false;
+	if (conditions & FW_IF_PORTS && !fw_has_ports(entry, search))
+		return false;
+	return !(conditions & ~(FW_IF_PROTOCOL | FW_IF_PORTS | FW_LAST)) || fw_has_the_rest(entry, search);
+}
+
+enum { FW_GO_ON = 0, FW_STOP = 1 };
+
+/* Goes on to the next tuple that has a list for the packet. */
+static __always_inline int fw_next_tuple(struct fw_search *search)
+{
+	bool is_v4 = search->family == FW_V4;
+	__u32 words = is_v4 ? fw_config.words[FW_V4] : fw_config.words[FW_V6];
+	__u32 index = is_v4 ? fw_config.first_tuple[FW_V4] : fw_config.first_tuple[FW_V6];
+	const struct fw_tuple *tuple;
+
+	if (!search->bits) {
+		if (search->next_word >= words)
+			return FW_STOP;
+		search->bits = fw_candidates(search, search->next_word++);
+		if (!search->bits)
+			return FW_GO_ON;
+	}
+	index += (search->next_word - 1) * 64 + __builtin_ctzll(search->bits);
+	search->bits &= search->bits - 1;
+	tuple = bpf_map_lookup_elem(&fw_tuples, &index);
+	if (!tuple || tuple->first_rule >= search->best)
+		return FW_STOP;
+	search->entry = fw_list(search, tuple);
+	return FW_GO_ON;
+}
+
+/* One step of the search; bpf_loop() calls it. */
+static long fw_step(__u32 step, struct fw_search *search)
+{
+	const struct fw_entry *entry;
+	__u32 index;
+
+	if (search->entry == FW_NOTHING) {
+		if (fw_next_tuple(search) == FW_STOP)
+			return FW_STOP;
+		if (search->entry == FW_NOTHING)
+			return FW_GO_ON;
+	}
+	index = search->entry;
+	entry = bpf_map_lookup_elem(&fw_entries, &index);
+	search->entry = FW_NOTHING;
+	if (!entry || entry->rule >= search->best)
+		return FW_GO_ON; /* later entries of a list are of later rules */
+	if (fw_is_met(entry, search))
+		search->best = entry->rule;
+	else if (!(entry->conditions & FW_LAST))
+		search->entry = index + 1;
+	return FW_GO_ON;
+}
+
+static __always_inline void fw_set_key(struct fw_search *search, const struct evnf_packet *pkt)
+{
+	bool whole = pkt->fragment != EVNF_FRAGMENT_LATER;
+	__u64 ports = 0;
+
+	search->has_ports = whole && (pkt->protocol == IPPROTO_TCP || pkt->protocol == IPPROTO_UDP ||
+				      pkt->protocol == IPPROTO_SCTP);
+	search->has_icmp = whole && pkt->protocol == (pkt->ip_version == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+	if (search->has_ports)
+		ports = (__u64)bpf_ntohs(pkt->sport) << 32 | (__u32)bpf_ntohs(pkt->dport) << 16;
+	search->key.src = pkt->src;
+	search->key.dst = pkt->dst;
+	search->key.l4 = ports | pkt->protocol;
+	search->key.l2 |= pkt->vlan[0];
+}
+
+/* The rule's index in fw_rules; fw_config.rules where none matches; FW_NOTHING where the search took too long. */
+static __always_inline __u32 fw_classify(const struct evnf_packet *pkt, __u64 mac)
+{
+	struct fw_search search = {
+		.pkt = pkt,
+		.key.l2 = mac << 16,
+		.family = pkt->ip_version == 4 ? FW_V4 : FW_V6,
+		.entry = FW_NOTHING,
+		.best = fw_config.rules,
+	};
+	bool found;
+
+	fw_set_key(&search, pkt);
+	found = search.family == FW_V4 ? fw_find_rows(&search, pkt, FW_V4) : fw_find_rows(&search, pkt, FW_V6);
+	if (!found || bpf_loop(FW_MAX_STEPS, fw_step, &search, 0) >= FW_MAX_STEPS)
+		return FW_NOTHING;
+	return search.best;
+}
