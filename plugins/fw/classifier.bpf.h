@@ -26,7 +26,8 @@ const volatile struct fw_config fw_config = {};
 		__type(value, row);                                                                \
 	} name SEC(".maps")
 
-FW_TABLE(fw_blocks4, struct fw_block4); /* by side and upper half of the address */
+FW_TABLE(fw_blocks4, struct fw_block); /* by side and upper half of the address; after them, by the third byte */
+FW_TABLE(fw_blocks6, struct fw_block); /* by side and distance from the span's base */
 FW_TABLE(fw_points4, struct fw_point4);
 FW_TABLE(fw_points6, struct fw_point6);
 FW_TABLE(fw_ports, struct fw_port_rows);
@@ -40,10 +41,11 @@ FW_TABLE(fw_entries, struct fw_entry);
 struct fw_search {
 	const struct evnf_packet *pkt;
 	struct fw_key key;
-	__u64 bits; /* tuples of the present word that are still to be looked into */
+	__u64 words; /* of the rows: a bit for each that is still to be looked at */
+	__u64 bits;  /* tuples of the present word that are still to be looked into */
 	__u32 rows[FW_FIELDS];
 	__u32 family;
-	__u32 next_word;
+	__u32 word;
 	__u32 entry; /* to be looked at next, or FW_NOTHING */
 	__u32 best;  /* the first rule found so far */
 	__u16 has_ports;
@@ -52,15 +54,19 @@ struct fw_search {
 
 static __always_inline __u32 fw_row4(enum fw_side side, const union evnf_address *address)
 {
-	__u32 wanted = bpf_ntohl(address->words[3]), slot = side * FW_BLOCKS + (wanted >> 16), first, count, row = 0;
-	const struct fw_block4 *block = bpf_map_lookup_elem(&fw_blocks4, &slot);
+	__u32 wanted = bpf_ntohl(address->words[3]), slot = side * FW_BLOCKS + (wanted >> 16), first, count, row;
+	const struct fw_block *block = bpf_map_lookup_elem(&fw_blocks4, &slot);
 	const struct fw_point4 *point;
 
+	if (block && block->count == FW_NODE) {
+		slot = block->first + (wanted >> 8 & 0xff);
+		block = bpf_map_lookup_elem(&fw_blocks4, &slot);
+	}
 	if (!block)
 		return FW_NOTHING;
-	first = block->first;
+	row = first = block->first;
 	count = block->count;
-	for (int i = 0; i < 18 && count; i++) {
+	for (int i = 0; i < 9 && count; i++) {
 		__u32 middle = first + count / 2;
 
 		point = bpf_map_lookup_elem(&fw_points4, &middle);
@@ -85,10 +91,21 @@ static __always_inline bool fw_is_from(const struct fw_point6 *point, __u64 high
 static __always_inline __u32 fw_row6(enum fw_side side, const union evnf_address *address)
 {
 	__u64 high = bpf_be64_to_cpu(address->halves[0]), low = bpf_be64_to_cpu(address->halves[1]);
-	__u32 first = fw_config.first_point6[side], count = fw_config.points6[side], row = 0;
+	__u64 distance = high - fw_config.spans6[side].base;
+	__u32 slot, first, count, row;
+	const struct fw_block *block;
 	const struct fw_point6 *point;
 
-	for (int i = 0; i < 24 && count; i++) {
+	if (high < fw_config.spans6[side].base)
+		return fw_config.spans6[side].before;
+	distance >>= fw_config.spans6[side].shift & 63;
+	slot = side * FW_BLOCKS + (distance < FW_BLOCKS ? distance : FW_BLOCKS - 1);
+	block = bpf_map_lookup_elem(&fw_blocks6, &slot);
+	if (!block)
+		return FW_NOTHING;
+	row = first = block->first;
+	count = block->count;
+	for (int i = 0; i < 20 && count; i++) {
 		__u32 middle = first + count / 2;
 
 		point = bpf_map_lookup_elem(&fw_points6, &middle);
@@ -136,21 +153,57 @@ static __always_inline bool fw_find_rows(struct fw_search *search, const struct 
 	return true;
 }
 
-static __always_inline __u64 fw_strike_out(__u64 bits, struct fw_search *search, enum fw_field field, __u32 word)
+/* Number of the lowest bit, hidden from the compiler, which knows what the verifier does not: that it is below 64. */
+static __always_inline __u32 fw_lowest(__u64 bits)
 {
-	__u32 index = search->rows[field];
-	const struct fw_row *row = bpf_map_lookup_elem(&fw_rows, &index);
+	__u32 bit = __builtin_ctzll(bits);
 
-	return row ? bits & row->tuples[word & (FW_WORDS - 1)] : 0;
+	asm volatile("" : "+r"(bit));
+	return bit & 63;
 }
 
-static __always_inline __u64 fw_candidates(struct fw_search *search, __u32 word)
-{
-	__u64 bits = fw_strike_out(~0ULL, search, FW_ROW_PROTOCOL, word);
+struct fw_five_rows {
+	const struct fw_row *of[FW_FIELDS];
+};
 
-	for (int field = FW_ROW_SRC; field < FW_ROW_PROTOCOL; field++)
-		if ((search->family == FW_V4 ? fw_config.fields[FW_V4] : fw_config.fields[FW_V6]) >> field & 1)
-			bits = fw_strike_out(bits, search, field, word);
+/* The packet's rows. A field that no rule asks for has the protocol's once more, which changes nothing. */
+static __always_inline bool fw_get_rows(const struct fw_search *search, struct fw_five_rows *rows)
+{
+	__u32 fields = search->family == FW_V4 ? fw_config.fields[FW_V4] : fw_config.fields[FW_V6];
+
+#pragma unroll
+	for (int field = 0; field < FW_FIELDS; field++) {
+		__u32 index = search->rows[fields >> field & 1 ? field : FW_ROW_PROTOCOL];
+
+		rows->of[field] = bpf_map_lookup_elem(&fw_rows, &index);
+		if (!rows->of[field])
+			return false;
+	}
+	return true;
+}
+
+#define FW_AND(rows, member)                                                                       \
+	((rows).of[0]->member & (rows).of[1]->member & (rows).of[2]->member & (rows).of[3]->member & \
+	 (rows).of[4]->member)
+
+/* Goes on to the next word that has a bit in all rows; false where there is none. */
+static __always_inline bool fw_next_word(struct fw_search *search)
+{
+	__u64 words = search->words, bits = 0;
+	struct fw_five_rows rows;
+	__u32 word = 0;
+
+	if (!words || !fw_get_rows(search, &rows))
+		return false;
+	words &= FW_AND(rows, words);
+	for (int i = 0; i < FW_WORDS && words && !bits; i++) {
+		word = fw_lowest(words) & (FW_WORDS - 1);
+		words &= words - 1;
+		bits = FW_AND(rows, tuples[word]);
+	}
+	search->words = words;
+	search->word = word;
+	search->bits = bits;
 	return bits;
 }
 
@@ -244,19 +297,12 @@ enum { FW_GO_ON = 0, FW_STOP = 1 };
 /* Goes on to the next tuple that has a list for the packet. */
 static __always_inline int fw_next_tuple(struct fw_search *search)
 {
-	bool is_v4 = search->family == FW_V4;
-	__u32 words = is_v4 ? fw_config.words[FW_V4] : fw_config.words[FW_V6];
-	__u32 index = is_v4 ? fw_config.first_tuple[FW_V4] : fw_config.first_tuple[FW_V6];
+	__u32 index = search->family == FW_V4 ? fw_config.first_tuple[FW_V4] : fw_config.first_tuple[FW_V6];
 	const struct fw_tuple *tuple;
 
-	if (!search->bits) {
-		if (search->next_word >= words)
-			return FW_STOP;
-		search->bits = fw_candidates(search, search->next_word++);
-		if (!search->bits)
-			return FW_GO_ON;
-	}
-	index += (search->next_word - 1) * 64 + __builtin_ctzll(search->bits);
+	if (!search->bits && !fw_next_word(search))
+		return FW_STOP;
+	index += search->word * 64 + fw_lowest(search->bits);
 	search->bits &= search->bits - 1;
 	tuple = bpf_map_lookup_elem(&fw_tuples, &index);
 	if (!tuple || tuple->first_rule >= search->best)
@@ -265,8 +311,7 @@ static __always_inline int fw_next_tuple(struct fw_search *search)
 	return FW_GO_ON;
 }
 
-/* One step of the search; bpf_loop() calls it. */
-static long fw_step(__u32 step, struct fw_search *search)
+static __always_inline int fw_look(struct fw_search *search)
 {
 	const struct fw_entry *entry;
 	__u32 index;
@@ -286,7 +331,13 @@ static long fw_step(__u32 step, struct fw_search *search)
 		search->best = entry->rule;
 	else if (!(entry->conditions & FW_LAST))
 		search->entry = index + 1;
-	return FW_GO_ON;
+	return search->bits | search->words || search->entry != FW_NOTHING ? FW_GO_ON : FW_STOP;
+}
+
+/* One step of the search; bpf_loop() calls it. */
+static long fw_step(__u32 step, struct fw_search *search)
+{
+	return fw_look(search);
 }
 
 static __always_inline void fw_set_key(struct fw_search *search, const struct evnf_packet *pkt)
@@ -305,6 +356,30 @@ static __always_inline void fw_set_key(struct fw_search *search, const struct ev
 	search->key.l2 |= pkt->vlan[0];
 }
 
+static __always_inline __u32 fw_search_tuples(struct fw_search *search, const struct evnf_packet *pkt)
+{
+	bool found = search->family == FW_V4 ? fw_find_rows(search, pkt, FW_V4) : fw_find_rows(search, pkt, FW_V6);
+
+	if (!found)
+		return FW_NOTHING;
+	/* Nearly always one look is enough, and saves the call. */
+	if (fw_look(search) == FW_GO_ON && bpf_loop(FW_MAX_STEPS, fw_step, search, 0) >= FW_MAX_STEPS)
+		return FW_NOTHING;
+	return search->best;
+}
+
+static __always_inline __u32 fw_try_all(const struct fw_search *search, enum fw_family family)
+{
+	for (__u32 i = 0; i < FW_FEW && i < fw_config.few_count[family]; i++) {
+		__u32 index = fw_config.few_first[family] + i;
+		const struct fw_entry *entry = bpf_map_lookup_elem(&fw_entries, &index);
+
+		if (entry && fw_is_met(entry, search))
+			return entry->rule;
+	}
+	return search->best;
+}
+
 /* The rule's index in fw_rules; fw_config.rules where none matches; FW_NOTHING where the search took too long. */
 static __always_inline __u32 fw_classify(const struct evnf_packet *pkt, __u64 mac)
 {
@@ -312,14 +387,13 @@ static __always_inline __u32 fw_classify(const struct evnf_packet *pkt, __u64 ma
 		.pkt = pkt,
 		.key.l2 = mac << 16,
 		.family = pkt->ip_version == 4 ? FW_V4 : FW_V6,
+		.words = ~0ULL,
 		.entry = FW_NOTHING,
 		.best = fw_config.rules,
 	};
-	bool found;
 
 	fw_set_key(&search, pkt);
-	found = search.family == FW_V4 ? fw_find_rows(&search, pkt, FW_V4) : fw_find_rows(&search, pkt, FW_V6);
-	if (!found || bpf_loop(FW_MAX_STEPS, fw_step, &search, 0) >= FW_MAX_STEPS)
-		return FW_NOTHING;
-	return search.best;
+	if (!fw_config.few)
+		return fw_search_tuples(&search, pkt);
+	return search.family == FW_V4 ? fw_try_all(&search, FW_V4) : fw_try_all(&search, FW_V6);
 }

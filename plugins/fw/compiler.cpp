@@ -22,6 +22,9 @@ namespace evnf::fw {
 namespace {
 
 constexpr int kMostAttempts = 8;
+constexpr std::size_t kPreferredTuples = 512;
+constexpr std::size_t kBands = 8, kSmallestBand = 256; ///< the latter in rules
+constexpr unsigned kCoarsest = 8; ///< of the steps in prefix lengths that are taken to come down to that
 /// Of entries that differ in nothing that is hashed.
 constexpr std::size_t kLongestList = FW_MAX_STEPS / 4;
 
@@ -30,14 +33,15 @@ std::uint8_t rounded(unsigned length, unsigned base, unsigned step)
     return static_cast<std::uint8_t>(base + (length - base) / step * step);
 }
 
-/// Too many shapes become fewer when those of similar prefix lengths are taken together.
+/// Many shapes become fewer when those of similar prefix lengths are taken together: less to search in, for more matches to
+/// look at in each list.
 void limit_shapes(std::vector<Match>& matches, fw_family family)
 {
     const unsigned base = family == FW_V4 ? 96 : 0;
     for (unsigned step = 2;; step *= 2) {
         std::set<Shape> shapes;
         for (const auto& match : matches) shapes.insert(match.shape);
-        if (shapes.size() <= FW_MAX_TUPLES) return;
+        if (shapes.size() <= (step <= kCoarsest ? kPreferredTuples : std::size_t{FW_MAX_TUPLES})) return;
         if (step > 128) throw std::length_error{"the rules are of too many different shapes"};
         for (auto& match : matches) {
             match.shape.src = rounded(match.shape.src, base, step);
@@ -45,6 +49,12 @@ void limit_shapes(std::vector<Match>& matches, fw_family family)
             if (step > 4) match.shape.sport = match.shape.sport / 16 * 16, match.shape.dport = match.shape.dport / 16 * 16;
         }
     }
+}
+
+void set_bands(std::vector<Match>& matches, std::size_t rules)
+{
+    const auto size = std::max<std::size_t>(kSmallestBand, (rules + kBands - 1) / kBands);
+    for (auto& match : matches) match.shape.band = static_cast<std::uint8_t>(match.entry.rule / size);
 }
 
 /// The tuple of each match. Tuples are numbered in the order of their first rules, as matches come.
@@ -70,15 +80,15 @@ public:
 
     Tables compile()
     {
+        if (are_few()) return few();
         tables_.protocols.resize(FW_PROTOCOL_ROWS);
         for (const auto family : {FW_V4, FW_V6}) {
             auto& matches = matches_.of[family];
             auto& config = tables_.config;
+            set_bands(matches, config.rules);
             limit_shapes(matches, family);
             config.first_tuple[family] = static_cast<std::uint32_t>(tables_.tuples.size());
             tuple_of_[family] = number_tuples(matches, tables_.tuples);
-            const auto count = tables_.tuples.size() - config.first_tuple[family];
-            config.words[family] = static_cast<std::uint32_t>((count + 63) / 64);
             addresses(family, FW_SRC);
             addresses(family, FW_DST);
             protocols(family);
@@ -91,6 +101,23 @@ public:
     }
 
 private:
+    bool are_few() const
+    {
+        const auto& [v4, v6] = matches_.of;
+        return v4.size() <= FW_FEW && v6.size() <= FW_FEW && matches_.groups[FW_SRC].empty() && matches_.groups[FW_DST].empty();
+    }
+
+    Tables few()
+    {
+        tables_.config.few = 1;
+        for (const auto family : {FW_V4, FW_V6}) {
+            tables_.config.few_first[family] = static_cast<std::uint32_t>(tables_.entries.size());
+            tables_.config.few_count[family] = static_cast<std::uint32_t>(matches_.of[family].size());
+            for (const auto& match : matches_.of[family]) tables_.entries.push_back(match.entry);
+        }
+        return std::move(tables_);
+    }
+
     void ask(fw_family family, fw_field field) { tables_.config.fields[family] |= 1u << field; }
 
     void addresses(fw_family family, fw_side side)
@@ -118,39 +145,73 @@ private:
 
     void add_points4(fw_side side, const std::vector<Run>& runs)
     {
-        auto& points = tables_.points4;
-        tables_.blocks4.resize(std::size_t{FW_SIDES} * FW_BLOCKS);
-        std::map<std::uint32_t, std::uint32_t> whole; // blocks of one run, by its row: they share a point
-        std::size_t next = 0;
-        for (std::uint32_t block = 0; block < FW_BLOCKS; ++block) {
-            const std::uint32_t start = block << 16;
-            while (next + 1 < runs.size() && start_of(runs[next + 1]) <= start) ++next;
-            const bool is_whole = next + 1 == runs.size() || start_of(runs[next + 1]) >> 16 > block;
-            auto& entry = tables_.blocks4[std::size_t{side} * FW_BLOCKS + block];
-            if (is_whole) {
-                const auto [found, is_new] = whole.try_emplace(runs[next].row, static_cast<std::uint32_t>(points.size()));
-                if (is_new) points.push_back({0, runs[next].row});
-                entry = {found->second, 1};
+        tables_.blocks4.resize(std::max(tables_.blocks4.size(), std::size_t{FW_SIDES} * FW_BLOCKS));
+        std::size_t run = 0;
+        for (std::uint32_t upper = 0; upper < FW_BLOCKS; ++upper) {
+            const std::size_t slot = std::size_t{side} * FW_BLOCKS + upper;
+            go_to(runs, run, upper << 16);
+            if (is_alone(runs, run, (upper << 16) + 0xffff)) {
+                tables_.blocks4[slot] = {runs[run].row, FW_WHOLE};
                 continue;
             }
-            entry.first = static_cast<std::uint32_t>(points.size());
-            points.push_back({start, runs[next].row});
-            while (next + 1 < runs.size() && start_of(runs[next + 1]) >> 16 == block) {
-                ++next;
-                points.push_back({start_of(runs[next]), runs[next].row});
-            }
-            entry.count = static_cast<std::uint32_t>(points.size()) - entry.first;
+            tables_.blocks4[slot] = {static_cast<std::uint32_t>(tables_.blocks4.size()), FW_NODE};
+            for (std::uint32_t third = 0; third < 256; ++third) tables_.blocks4.push_back(block4(runs, run, (upper << 16) + (third << 8)));
         }
     }
 
-    static std::uint32_t start_of(const Run& run) { return be32toh(run.start.raw.words[3]); }
+    /// The block of the 256 addresses from `start` on.
+    fw_block block4(const std::vector<Run>& runs, std::size_t& run, std::uint32_t start)
+    {
+        go_to(runs, run, start);
+        if (is_alone(runs, run, start + 0xff)) return {runs[run].row, FW_WHOLE};
+        auto& points = tables_.points4;
+        const auto first = static_cast<std::uint32_t>(points.size());
+        points.push_back({start, runs[run].row});
+        for (; !is_alone(runs, run, start + 0xff); ++run) points.push_back({start_of(runs[run + 1]), runs[run + 1].row});
+        return {first, static_cast<std::uint32_t>(points.size()) - first};
+    }
 
+    /// Goes on to the run that the address is in.
+    static void go_to(const std::vector<Run>& runs, std::size_t& run, std::uint32_t address)
+    {
+        while (!is_alone(runs, run, address)) ++run;
+    }
+
+    /// No other run begins up to `last`.
+    static bool is_alone(const std::vector<Run>& runs, std::size_t run, std::uint32_t last)
+    {
+        return run + 1 == runs.size() || start_of(runs[run + 1]) > last;
+    }
+
+    static std::uint32_t start_of(const Run& run) { return be32toh(run.start.raw.words[3]); }
+    static std::uint64_t high(const Run& run) { return be64toh(run.start.raw.halves[0]); }
+    static std::uint64_t low(const Run& run) { return be64toh(run.start.raw.halves[1]); }
+
+    /// The blocks span the upper halves between the second run, the first being what is before, and the last.
     void add_points6(fw_side side, const std::vector<Run>& runs)
     {
-        tables_.config.first_point6[side] = static_cast<std::uint32_t>(tables_.points6.size());
-        tables_.config.points6[side] = static_cast<std::uint32_t>(runs.size());
-        for (const auto& run : runs)
-            tables_.points6.push_back({{be64toh(run.start.raw.halves[0]), be64toh(run.start.raw.halves[1])}, run.row, 0});
+        auto& span = tables_.config.spans6[side];
+        span = {runs.size() > 1 ? high(runs[1]) : 0, 0, runs.front().row};
+        while ((high(runs.back()) - span.base) >> span.shift >= FW_BLOCKS) ++span.shift;
+        tables_.blocks6.resize(std::size_t{FW_SIDES} * FW_BLOCKS);
+        std::size_t run = 0;
+        for (std::uint64_t i = 0; i < FW_BLOCKS; ++i) {
+            const std::uint64_t start = span.base + (i << span.shift);
+            const std::uint64_t last = i + 1 == FW_BLOCKS ? ~0ull : start + ((std::uint64_t{1} << span.shift) - 1);
+            while (run + 1 < runs.size() && (high(runs[run + 1]) < start || (high(runs[run + 1]) == start && low(runs[run + 1]) == 0))) ++run;
+            tables_.blocks6[std::size_t{side} * FW_BLOCKS + i] = block6(runs, run, start, last);
+        }
+    }
+
+    fw_block block6(const std::vector<Run>& runs, std::size_t& run, std::uint64_t start, std::uint64_t last)
+    {
+        const auto begins = [&](std::size_t next) { return next < runs.size() && high(runs[next]) <= last; };
+        if (!begins(run + 1)) return {runs[run].row, FW_WHOLE};
+        auto& points = tables_.points6;
+        const auto first = static_cast<std::uint32_t>(points.size());
+        points.push_back({{start, 0}, runs[run].row, 0});
+        for (; begins(run + 1); ++run) points.push_back({{high(runs[run + 1]), low(runs[run + 1])}, runs[run + 1].row, 0});
+        return {first, static_cast<std::uint32_t>(points.size()) - first};
     }
 
     void protocols(fw_family family)

@@ -11,7 +11,7 @@ namespace evnf::fw {
 /// One map each, by its name; empty where no rule asks for it.
 struct Tables {
     fw_config config{};
-    std::vector<fw_block4> blocks4;
+    std::vector<fw_block> blocks4, blocks6;
     std::vector<fw_point4> points4;
     std::vector<fw_point6> points6;
     std::vector<fw_port_rows> ports;

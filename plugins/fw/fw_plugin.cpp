@@ -64,6 +64,7 @@ template <class Visit>
 void for_each_table(const Tables& tables, Visit visit)
 {
     visit("fw_blocks4", tables.blocks4);
+    visit("fw_blocks6", tables.blocks6);
     visit("fw_points4", tables.points4);
     visit("fw_points6", tables.points6);
     visit("fw_ports", tables.ports);

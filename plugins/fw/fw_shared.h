@@ -18,6 +18,7 @@ enum {
 	FW_MAX_GROUPS = 64,   /* of a side: sets and long or negated lists of addresses */
 	FW_WAYS = 8,          /* lists in a bucket */
 	FW_MAX_STEPS = 1024,  /* looks into tuples and at entries that one packet may cost */
+	FW_FEW = 8,           /* entries of a family that are tried one after the other */
 	FW_NOTHING = 0xffffffff,
 };
 
@@ -31,7 +32,7 @@ enum {
 	FW_PORT_ROWS = 65536 + 1,
 	FW_NO_PORT = FW_PORT_ROWS - 1, /* no TCP, UDP or SCTP header: other protocols, later fragments */
 	FW_PROTOCOL_ROWS = 256,
-	FW_BLOCKS = 65536, /* of IPv4 addresses, by their upper half */
+	FW_BLOCKS = 65536, /* of a side and family: of IPv4 addresses by their upper half */
 };
 
 enum fw_action {
@@ -45,28 +46,36 @@ enum fw_action {
  * Tuples are numbered by their first rule, so a lower bit means an earlier rule.
  */
 struct fw_row {
+	__u64 words; /* a bit for each of `tuples` that is not 0 */
 	__u64 tuples[FW_WORDS];
 };
 
 /*
- * IPv4 addresses from `start` on, to the next point or the end of the block,
- * are of one class: the same tuples and groups hold them. They have one row, by
- * its index.
+ * Addresses from `start` on, to the next point or the end of the block, are in
+ * the same tuples and groups: they have the row of that index.
  */
 struct fw_point4 {
 	__u32 start; /* host byte order */
 	__u32 row;
 };
-struct fw_block4 {
-	__u32 first; /* in fw_points4; it starts where the block does */
-	__u32 count;
-};
-
-/* The same of IPv6 addresses, in one run for each side. */
 struct fw_point6 {
 	__u64 start[2]; /* host byte order, the upper half first */
 	__u32 row;
 	__u32 pad;
+};
+
+/* Addresses that are looked up together, in the points from `first` on; the first of these starts where the block does. */
+struct fw_block {
+	__u32 first; /* a row where count is FW_WHOLE; blocks of a byte less each, from this index on, where it is FW_NODE */
+	__u32 count;
+};
+enum { FW_WHOLE = 0, FW_NODE = 0xffffffff };
+
+/* IPv6 blocks are of 2^shift addresses' upper halves from `base` on; what is before has the row `before`. */
+struct fw_span6 {
+	__u64 base;
+	__u32 shift;
+	__u32 before;
 };
 
 /* Rows by port number, and by protocol. */
@@ -151,13 +160,13 @@ EVNF_STATIC_ASSERT(sizeof(struct fw_entry) == 120);
 struct fw_config {
 	__u32 rules;                     /* how many; the default's index in fw_rules */
 	__u32 bucket_mask;               /* number of buckets, a power of 2, less 1 */
-	__u32 words[FW_FAMILIES];        /* of the rows, in use; 0 where the family has no rules */
 	__u32 first_tuple[FW_FAMILIES];  /* in fw_tuples */
 	__u32 fields[FW_FAMILIES];       /* a bit for each enum fw_field that rules ask for */
-	__u32 first_point6[FW_SIDES];    /* in fw_points6 */
-	__u32 points6[FW_SIDES];
+	struct fw_span6 spans6[FW_SIDES];
+	__u32 few;                       /* the entries are so few that they are tried one after the other, */
+	__u32 few_first[FW_FAMILIES];    /* from these on, */
+	__u32 few_count[FW_FAMILIES];    /* and no other table is there */
 	__u32 asks_mac;
-	__u32 pad;
 };
 
 /* Array fw_rules, in the order of the rules; the default comes last. */

@@ -21,6 +21,7 @@ struct Shape {
     std::uint8_t src = 0, dst = 0; ///< prefix lengths, in the mapped form
     std::uint8_t sport = 0, dport = 0;
     bool protocol = false, mac = false, vlan = false;
+    std::uint8_t band = 0; ///< of rules, in order: a search that has found one need not look at later bands
     auto operator<=>(const Shape&) const = default;
 };
 

@@ -10,10 +10,13 @@
 #include <deque>
 #include <iostream>
 #include <map>
+#include <optional>
+#include <random>
 #include <string>
 #include <vector>
 
 #include "chain.hpp"
+#include "fw_model.hpp"
 #include "packet.hpp"
 
 using namespace evnf::test;
@@ -145,6 +148,42 @@ private:
     Chain chain_;
 };
 
+/// A firewall of `count` rules as operators have them, all of which allow; the mean over frames that meet rules, each of
+/// them as likely as any other, or over random ones.
+class Firewall {
+public:
+    Firewall(unsigned count, bool of_rules) : name_{"fw-" + std::to_string(count) + (of_rules ? "-structured" : "-random")}
+    {
+        std::mt19937 random{count};
+        auto rules = structured_fw_rules(random, count);
+        for (auto& rule : rules) rule.action = "allow";
+        chain_.emplace("ports: [{name: a, chain: [fw]}, {name: b, chain: [fw]}, {name: c, chain: [fw]}]\nplugins: {fw: " +
+                       fw_settings(rules, "next") + "}\n");
+        while (frames_.size() < kFrames) frames_.push_back(of_rules ? fw_frame_near(random, rules) : random_fw_frame(random));
+        for (const auto& frame : frames_) chain_->run("a", frame);
+    }
+
+    double measure(unsigned repeat)
+    {
+        double sum = 0;
+        const auto before = forwarded();
+        for (const auto& frame : frames_) sum += chain_->cost_ns("a", frame, repeat / kFrames);
+        if (forwarded() - before != std::uint64_t{repeat / kFrames} * kFrames) throw std::runtime_error{name_ + ": not all was forwarded"};
+        return sum / kFrames;
+    }
+
+    const std::string& name() const { return name_; }
+
+private:
+    static constexpr unsigned kFrames = 200;
+
+    std::uint64_t forwarded() { return number(chain_->stats().at("ports").at(0), "forward"); }
+
+    std::string name_;
+    std::optional<Chain> chain_;
+    std::vector<Frame> frames_;
+};
+
 /// The loop of BPF_PROG_TEST_RUN around a program that does nothing.
 double empty_program_ns(unsigned repeat)
 {
@@ -169,10 +208,14 @@ void print(const std::string& name, const std::string& subject, unsigned round, 
 void measure(unsigned rounds, unsigned repeat)
 {
     std::deque<Subject> subjects; // they do not move
+    std::deque<Firewall> firewalls;
     for (const auto& one : cases()) subjects.emplace_back(one);
+    for (const unsigned count : {1, 10, 100, 1000, 10000})
+        for (const bool of_rules : {true, false}) firewalls.emplace_back(count, of_rules);
     for (unsigned round = 1; round <= rounds; ++round) {
         print("empty-program", "kernel", round, empty_program_ns(repeat));
         for (auto& subject : subjects) print(subject.name(), "evnf", round, subject.measure(repeat));
+        for (auto& firewall : firewalls) print(firewall.name(), "evnf", round, firewall.measure(repeat));
     }
 }
 

@@ -43,18 +43,20 @@ std::uint64_t number_of(const std::string& bytes, std::size_t first, std::size_t
 /// The row of an address, found by trying one point after the other.
 std::uint32_t row_of(const Tables& tables, fw_side side, const std::string& address)
 {
+    const bool v4 = address.size() == 4;
+    const std::uint64_t high = v4 ? 0 : number_of(address, 0, 8), low = number_of(address, v4 ? 0 : 8, v4 ? 4 : 8);
+    const auto& span = tables.config.spans6[side];
+    if (!v4 && high < span.base) return span.before;
+    const std::uint64_t index = v4 ? low >> 16 : std::min<std::uint64_t>((high - span.base) >> span.shift, FW_BLOCKS - 1);
+    fw_block block = (v4 ? tables.blocks4 : tables.blocks6).at(std::size_t{side} * FW_BLOCKS + index);
+    if (block.count == FW_NODE) block = tables.blocks4.at(block.first + (low >> 8 & 0xff));
+    if (block.count == FW_WHOLE) return block.first;
     std::uint32_t found = FW_NOTHING;
-    if (address.size() == 4) {
-        const auto wanted = static_cast<std::uint32_t>(number_of(address, 0, 4));
-        const auto& block = tables.blocks4.at(std::size_t{side} * FW_BLOCKS + (wanted >> 16));
-        for (std::uint32_t i = block.first; i < block.first + block.count; ++i)
-            if (tables.points4.at(i).start <= wanted) found = tables.points4[i].row;
-        return found;
+    for (std::uint32_t i = block.first; i < block.first + block.count; ++i) {
+        const bool from = v4 ? tables.points4.at(i).start <= low
+                             : std::pair<std::uint64_t, std::uint64_t>{tables.points6.at(i).start[0], tables.points6[i].start[1]} <= std::pair{high, low};
+        if (from) found = v4 ? tables.points4[i].row : tables.points6[i].row;
     }
-    const std::pair wanted{number_of(address, 0, 8), number_of(address, 8, 8)};
-    const auto first = tables.config.first_point6[side];
-    for (std::uint32_t i = first; i < first + tables.config.points6[side]; ++i)
-        if (std::pair<std::uint64_t, std::uint64_t>{tables.points6.at(i).start[0], tables.points6[i].start[1]} <= wanted) found = tables.points6[i].row;
     return found;
 }
 
@@ -141,8 +143,14 @@ std::string decide(const Tables& tables, const Parsed& packet, const std::string
     const auto ports = of.has_ports ? std::uint64_t{packet.sport} << 32 | std::uint64_t{packet.dport} << 16 : 0;
     of.key = {mapped(packet.src), mapped(packet.dst), ports | packet.protocol,
               number_of(packet.src_mac, 0, 6) << 16 | (packet.vlans.empty() ? +EVNF_NO_VLAN : packet.vlans[0])};
-    const auto left = candidates(tables, of);
     std::uint32_t best = FW_NOTHING;
+    if (tables.config.few) {
+        const auto first = tables.config.few_first[of.family];
+        for (auto i = first; i < first + tables.config.few_count[of.family]; ++i)
+            if (is_met(tables, tables.entries.at(i), of)) best = std::min(best, tables.entries[i].rule);
+        return best == FW_NOTHING ? "default" : "r" + std::to_string(best);
+    }
+    const auto left = candidates(tables, of);
     for (std::size_t tuple = 0; tuple < FW_MAX_TUPLES; ++tuple)
         if (left.tuples[tuple / 64] >> tuple % 64 & 1)
             best = std::min(best, first_in(tables, tables.tuples.at(tables.config.first_tuple[of.family] + tuple), of));
@@ -176,12 +184,23 @@ TEST_CASE("fw: the tables say what the rules say, one after the other")
 
 TEST_CASE("fw: a field that no rule asks for has no table")
 {
-    const auto tables = compiled("{rules: [{name: r0, proto: tcp, action: allow}]}");
+    std::string rules;
+    for (int i = 0; i < 20; ++i) rules += "{name: r" + std::to_string(i) + ", proto: " + std::to_string(i) + ", action: allow}, ";
+    const auto tables = compiled("{rules: [" + rules + "]}");
     CHECK(tables.ports.empty());
     CHECK(tables.blocks4.empty());
     CHECK(tables.points6.empty());
     CHECK(tables.config.fields[FW_V4] == 0);
-    CHECK(compiled("{rules: [{name: r0, dport: 80, action: allow}]}").ports.size() == FW_PORT_ROWS);
+    CHECK(compiled("{rules: [" + rules + "{name: last, dport: 80, action: allow}]}").ports.size() == FW_PORT_ROWS);
+}
+
+TEST_CASE("fw: few rules have no tables but their entries")
+{
+    const auto tables = compiled("{rules: [{name: r0, dport: 80, src: 10.0.0.0/8, action: allow}]}");
+    CHECK(tables.config.few);
+    CHECK(tables.entries.size() == 1);
+    CHECK(tables.ports.empty());
+    CHECK_FALSE(compiled("{sets: {s: [10.0.0.1]}, rules: [{name: r0, src: \"!$s\", action: allow}]}").config.few);
 }
 
 TEST_CASE("fw: tuples are numbered by their first rules")
