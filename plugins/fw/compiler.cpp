@@ -22,39 +22,42 @@ namespace evnf::fw {
 namespace {
 
 constexpr int kMostAttempts = 8;
-constexpr std::size_t kPreferredTuples = 512;
-constexpr std::size_t kBands = 8, kSmallestBand = 256; ///< the latter in rules
-constexpr unsigned kCoarsest = 8; ///< of the steps in prefix lengths that are taken to come down to that
 /// Of entries that differ in nothing that is hashed.
-constexpr std::size_t kLongestList = FW_MAX_STEPS / 4;
+constexpr std::size_t kLongestList = 256;
 
-std::uint8_t rounded(unsigned length, unsigned base, unsigned step)
-{
-    return static_cast<std::uint8_t>(base + (length - base) / step * step);
-}
+/// How shapes are made fewer: less to search in, for more matches to look at in each list.
+struct Coarseness {
+    std::size_t bands;       ///< of rules: more of them end a search earlier
+    unsigned step;           ///< prefix lengths are rounded down to multiples of it
+    std::size_t most_tuples;
+};
+constexpr Coarseness kTried[] = {
+    {4, 1, 400},  {4, 2, 400},  {4, 4, 400},  {4, 8, 400},  {4, 8, FW_MAX_TUPLES},   {1, 8, FW_MAX_TUPLES},
+    {1, 16, FW_MAX_TUPLES}, {1, 32, FW_MAX_TUPLES}, {1, 128, FW_MAX_TUPLES},
+};
+constexpr std::size_t kSmallestBand = 256; ///< in rules
 
-/// Many shapes become fewer when those of similar prefix lengths are taken together: less to search in, for more matches to
-/// look at in each list.
-void limit_shapes(std::vector<Match>& matches, fw_family family)
+Shape coarse(Shape shape, const fw_entry& entry, fw_family family, std::size_t rules, const Coarseness& coarseness)
 {
     const unsigned base = family == FW_V4 ? 96 : 0;
-    for (unsigned step = 2;; step *= 2) {
-        std::set<Shape> shapes;
-        for (const auto& match : matches) shapes.insert(match.shape);
-        if (shapes.size() <= (step <= kCoarsest ? kPreferredTuples : std::size_t{FW_MAX_TUPLES})) return;
-        if (step > 128) throw std::length_error{"the rules are of too many different shapes"};
-        for (auto& match : matches) {
-            match.shape.src = rounded(match.shape.src, base, step);
-            match.shape.dst = rounded(match.shape.dst, base, step);
-            if (step > 4) match.shape.sport = match.shape.sport / 16 * 16, match.shape.dport = match.shape.dport / 16 * 16;
-        }
-    }
+    const auto rounded = [&](unsigned length) { return static_cast<std::uint8_t>(base + (length - base) / coarseness.step * coarseness.step); };
+    const auto band = std::max(kSmallestBand, (rules + coarseness.bands - 1) / coarseness.bands);
+    shape.src = rounded(shape.src);
+    shape.dst = rounded(shape.dst);
+    shape.band = static_cast<std::uint8_t>(entry.rule / band);
+    return shape;
 }
 
-void set_bands(std::vector<Match>& matches, std::size_t rules)
+void limit_shapes(std::vector<Match>& matches, fw_family family, std::size_t rules)
 {
-    const auto size = std::max<std::size_t>(kSmallestBand, (rules + kBands - 1) / kBands);
-    for (auto& match : matches) match.shape.band = static_cast<std::uint8_t>(match.entry.rule / size);
+    for (const auto& coarseness : kTried) {
+        std::set<Shape> shapes;
+        for (const auto& match : matches) shapes.insert(coarse(match.shape, match.entry, family, rules, coarseness));
+        if (shapes.size() > coarseness.most_tuples) continue;
+        for (auto& match : matches) match.shape = coarse(match.shape, match.entry, family, rules, coarseness);
+        return;
+    }
+    throw std::length_error{fmt::format("the rules are of more than {} different shapes", +FW_MAX_TUPLES)};
 }
 
 /// The tuple of each match. Tuples are numbered in the order of their first rules, as matches come.
@@ -85,8 +88,7 @@ public:
         for (const auto family : {FW_V4, FW_V6}) {
             auto& matches = matches_.of[family];
             auto& config = tables_.config;
-            set_bands(matches, config.rules);
-            limit_shapes(matches, family);
+            limit_shapes(matches, family, config.rules);
             config.first_tuple[family] = static_cast<std::uint32_t>(tables_.tuples.size());
             tuple_of_[family] = number_tuples(matches, tables_.tuples);
             addresses(family, FW_SRC);

@@ -17,7 +17,7 @@ enum {
 	FW_WORDS = FW_MAX_TUPLES / 64,
 	FW_MAX_GROUPS = 64,   /* of a side: sets and long or negated lists of addresses */
 	FW_WAYS = 8,          /* lists in a bucket */
-	FW_MAX_STEPS = 1024,  /* looks into tuples and at entries that one packet may cost */
+	FW_MAX_STEPS = 4096,  /* looks into tuples and at entries that one packet may cost */
 	FW_FEW = 8,           /* entries of a family that are tried one after the other */
 	FW_NOTHING = 0xffffffff,
 };
