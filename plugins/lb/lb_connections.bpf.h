@@ -153,7 +153,7 @@ static __always_inline enum lb_insertion lb_insert(const struct lb_tuple *tuple,
 {
 	struct lb_tuple reply = lb_reply_tuple(tuple, to_server);
 	struct lb_connection to_client = *to_server;
-	long error;
+	int error; /* not long: before Linux 6.4 the upper half of what map helpers return is not the sign's */
 
 	to_client.address = tuple->dst;
 	to_client.port = tuple->dport;
