@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "address_classes.hpp"
 
+#include <endian.h>
+
 #include <algorithm>
 
 namespace evnf::fw {
@@ -63,7 +65,7 @@ public:
         for (const auto& item : items_) {
             while (!around_.empty() && !around_.back().prefix.contains(item.prefix)) leave();
             Said said = around_.empty() ? Said{} : around_.back().said;
-            said.row = said.row | item.said.row;
+            said.row |= item.said.row;
             said.groups |= item.said.groups;
             if (!around_.empty() && around_.back().prefix == item.prefix)
                 around_.back().said = said;
@@ -88,10 +90,16 @@ private:
     void run(const Address& start, const Said& said)
     {
         fw_row row = said.row;
-        for (std::size_t group = 0; group < in_group_.size(); ++group) row = row | (said.groups >> group & 1 ? in_group_ : outside_)[group];
-        const Run next{start, rows_.index(row, said.groups)};
-        if (!runs_.empty() && runs_.back().start == start) runs_.pop_back();
+        for (std::size_t group = 0; group < in_group_.size(); ++group) row |= (said.groups >> group & 1 ? in_group_ : outside_)[group];
+        const Run next{number(start), rows_.index(row, said.groups)};
+        if (!runs_.empty() && runs_.back().start == next.start) runs_.pop_back();
         if (runs_.empty() || runs_.back().row != next.row) runs_.push_back(next);
+    }
+
+    AddressNumber number(const Address& address) const
+    {
+        if (family_ == FW_V4) return {0, be32toh(address.raw.words[3])};
+        return {be64toh(address.raw.halves[0]), be64toh(address.raw.halves[1])};
     }
 
     fw_family family_;

@@ -2,6 +2,7 @@
 /// The address space cut into runs of addresses that the same rules speak of.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "matches.hpp"
@@ -9,9 +10,12 @@
 
 namespace evnf::fw {
 
+/// Both halves of an address, in host byte order; an IPv4 address is the second alone.
+using AddressNumber = std::pair<std::uint64_t, std::uint64_t>;
+
 /// From `start` to the next one's, addresses have the row of that index.
 struct Run {
-    Address start;
+    AddressNumber start;
     std::uint32_t row = 0;
 };
 

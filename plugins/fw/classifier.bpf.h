@@ -28,8 +28,7 @@ const volatile struct fw_config fw_config = {};
 
 FW_TABLE(fw_blocks4, struct fw_block); /* by side and upper half of the address; after them, by the third byte */
 FW_TABLE(fw_blocks6, struct fw_block); /* by side and distance from the span's base */
-FW_TABLE(fw_points4, struct fw_point4);
-FW_TABLE(fw_points6, struct fw_point6);
+FW_TABLE(fw_points, struct fw_point);
 FW_TABLE(fw_ports, struct fw_port_rows);
 FW_TABLE(fw_protocols, struct fw_protocol_rows);
 FW_TABLE(fw_rows, struct fw_row);
@@ -52,63 +51,20 @@ struct fw_search {
 	__u16 has_icmp;
 };
 
-static __always_inline __u32 fw_row4(enum fw_side side, const union evnf_address *address)
-{
-	__u32 wanted = bpf_ntohl(address->words[3]), slot = side * FW_BLOCKS + (wanted >> 16), first, count, row;
-	const struct fw_block *block = bpf_map_lookup_elem(&fw_blocks4, &slot);
-	const struct fw_point4 *point;
-
-	if (block && block->count == FW_NODE) {
-		slot = block->first + (wanted >> 8 & 0xff);
-		block = bpf_map_lookup_elem(&fw_blocks4, &slot);
-	}
-	if (!block)
-		return FW_NOTHING;
-	row = first = block->first;
-	count = block->count;
-	for (int i = 0; i < 9 && count; i++) {
-		__u32 middle = first + count / 2;
-
-		point = bpf_map_lookup_elem(&fw_points4, &middle);
-		if (!point)
-			return FW_NOTHING;
-		if (point->start <= wanted) {
-			row = point->row;
-			first = middle + 1;
-			count -= count / 2 + 1;
-		} else {
-			count /= 2;
-		}
-	}
-	return row;
-}
-
-static __always_inline bool fw_is_from(const struct fw_point6 *point, __u64 high, __u64 low)
+static __always_inline bool fw_is_from(const struct fw_point *point, __u64 high, __u64 low)
 {
 	return point->start[0] < high || (point->start[0] == high && point->start[1] <= low);
 }
 
-static __always_inline __u32 fw_row6(enum fw_side side, const union evnf_address *address)
+/* The row of the last point in the block that is not after the address. */
+static __always_inline __u32 fw_row_in(const struct fw_block *block, __u64 high, __u64 low)
 {
-	__u64 high = bpf_be64_to_cpu(address->halves[0]), low = bpf_be64_to_cpu(address->halves[1]);
-	__u64 distance = high - fw_config.spans6[side].base;
-	__u32 slot, first, count, row;
-	const struct fw_block *block;
-	const struct fw_point6 *point;
+	__u32 first = block->first, count = block->count, row = first;
 
-	if (high < fw_config.spans6[side].base)
-		return fw_config.spans6[side].before;
-	distance >>= fw_config.spans6[side].shift & 63;
-	slot = side * FW_BLOCKS + (distance < FW_BLOCKS ? distance : FW_BLOCKS - 1);
-	block = bpf_map_lookup_elem(&fw_blocks6, &slot);
-	if (!block)
-		return FW_NOTHING;
-	row = first = block->first;
-	count = block->count;
-	for (int i = 0; i < 20 && count; i++) {
+	for (int i = 0; i < FW_BISECTIONS && count; i++) {
 		__u32 middle = first + count / 2;
+		const struct fw_point *point = bpf_map_lookup_elem(&fw_points, &middle);
 
-		point = bpf_map_lookup_elem(&fw_points6, &middle);
 		if (!point)
 			return FW_NOTHING;
 		if (fw_is_from(point, high, low)) {
@@ -119,7 +75,31 @@ static __always_inline __u32 fw_row6(enum fw_side side, const union evnf_address
 			count /= 2;
 		}
 	}
-	return row;
+	return count ? FW_NOTHING : row;
+}
+
+static __always_inline __u32 fw_row4(enum fw_side side, const union evnf_address *address)
+{
+	__u32 wanted = bpf_ntohl(address->words[3]), slot = side * FW_BLOCKS + (wanted >> 16);
+	const struct fw_block *block = bpf_map_lookup_elem(&fw_blocks4, &slot);
+
+	if (block && block->count == FW_NODE) {
+		slot = block->first + (wanted >> 8 & 0xff);
+		block = bpf_map_lookup_elem(&fw_blocks4, &slot);
+	}
+	return block ? fw_row_in(block, 0, wanted) : FW_NOTHING;
+}
+
+static __always_inline __u32 fw_row6(enum fw_side side, const union evnf_address *address)
+{
+	__u64 high = bpf_be64_to_cpu(address->halves[0]), low = bpf_be64_to_cpu(address->halves[1]);
+	__u64 distance = (high - fw_config.spans6[side].base) >> (fw_config.spans6[side].shift & 63);
+	__u32 slot = side * FW_BLOCKS + (distance < FW_BLOCKS ? distance : FW_BLOCKS - 1);
+	const struct fw_block *block = bpf_map_lookup_elem(&fw_blocks6, &slot);
+
+	if (high < fw_config.spans6[side].base)
+		return fw_config.spans6[side].before;
+	return block ? fw_row_in(block, high, low) : FW_NOTHING;
 }
 
 static __always_inline bool fw_asks(enum fw_family family, enum fw_field field)
@@ -186,15 +166,26 @@ static __always_inline bool fw_get_rows(const struct fw_search *search, struct f
 	((rows).of[0]->member & (rows).of[1]->member & (rows).of[2]->member & (rows).of[3]->member & \
 	 (rows).of[4]->member)
 
-/* Goes on to the next word that has a bit in all rows; false where there is none. */
-static __always_inline bool fw_next_word(struct fw_search *search)
+enum { FW_GO_ON = 0, FW_STOP = 1 };
+
+/* A table lacks what it must have. */
+static __always_inline int fw_fail(struct fw_search *search)
+{
+	search->best = FW_NOTHING;
+	return FW_STOP;
+}
+
+/* Goes on to the next word that has a bit in all rows. */
+static __always_inline int fw_next_word(struct fw_search *search)
 {
 	__u64 words = search->words, bits = 0;
 	struct fw_five_rows rows;
 	__u32 word = 0;
 
-	if (!words || !fw_get_rows(search, &rows))
-		return false;
+	if (!words)
+		return FW_STOP;
+	if (!fw_get_rows(search, &rows))
+		return fw_fail(search);
 	words &= FW_AND(rows, words);
 	for (int i = 0; i < FW_WORDS && words && !bits; i++) {
 		word = fw_lowest(words) & (FW_WORDS - 1);
@@ -204,7 +195,7 @@ static __always_inline bool fw_next_word(struct fw_search *search)
 	search->words = words;
 	search->word = word;
 	search->bits = bits;
-	return bits;
+	return bits ? FW_GO_ON : FW_STOP;
 }
 
 /* The tuple's list for the packet's key, or FW_NOTHING. */
@@ -292,20 +283,20 @@ static __always_inline bool fw_is_met(const struct fw_entry *entry, const struct
 	return !(conditions & ~(FW_IF_PROTOCOL | FW_IF_PORTS | FW_LAST)) || fw_has_the_rest(entry, search);
 }
 
-enum { FW_GO_ON = 0, FW_STOP = 1 };
-
 /* Goes on to the next tuple that has a list for the packet. */
 static __always_inline int fw_next_tuple(struct fw_search *search)
 {
 	__u32 index = search->family == FW_V4 ? fw_config.first_tuple[FW_V4] : fw_config.first_tuple[FW_V6];
 	const struct fw_tuple *tuple;
 
-	if (!search->bits && !fw_next_word(search))
+	if (!search->bits && fw_next_word(search) == FW_STOP)
 		return FW_STOP;
 	index += search->word * 64 + fw_lowest(search->bits);
 	search->bits &= search->bits - 1;
 	tuple = bpf_map_lookup_elem(&fw_tuples, &index);
-	if (!tuple || tuple->first_rule >= search->best)
+	if (!tuple)
+		return fw_fail(search);
+	if (tuple->first_rule >= search->best)
 		return FW_STOP;
 	search->entry = fw_list(search, tuple);
 	return FW_GO_ON;
@@ -325,7 +316,9 @@ static __always_inline int fw_look(struct fw_search *search)
 	index = search->entry;
 	entry = bpf_map_lookup_elem(&fw_entries, &index);
 	search->entry = FW_NOTHING;
-	if (!entry || entry->rule >= search->best)
+	if (!entry)
+		return fw_fail(search);
+	if (entry->rule >= search->best)
 		return FW_GO_ON; /* later entries of a list are of later rules */
 	if (fw_is_met(entry, search))
 		search->best = entry->rule;
@@ -364,7 +357,7 @@ static __always_inline __u32 fw_search_tuples(struct fw_search *search, const st
 		return FW_NOTHING;
 	/* Nearly always one look is enough, and saves the call. */
 	if (fw_look(search) == FW_GO_ON && bpf_loop(FW_MAX_STEPS, fw_step, search, 0) >= FW_MAX_STEPS)
-		return FW_NOTHING;
+		return FW_TOO_LONG;
 	return search->best;
 }
 
@@ -374,13 +367,18 @@ static __always_inline __u32 fw_try_all(const struct fw_search *search, enum fw_
 		__u32 index = fw_config.few_first[family] + i;
 		const struct fw_entry *entry = bpf_map_lookup_elem(&fw_entries, &index);
 
-		if (entry && fw_is_met(entry, search))
+		if (!entry)
+			return FW_NOTHING;
+		if (fw_is_met(entry, search))
 			return entry->rule;
 	}
 	return search->best;
 }
 
-/* The rule's index in fw_rules; fw_config.rules where none matches; FW_NOTHING where the search took too long. */
+/*
+ * The rule's index in fw_rules; fw_config.rules where none matches. FW_TOO_LONG
+ * where the search took too long, FW_NOTHING where a table is not whole.
+ */
 static __always_inline __u32 fw_classify(const struct evnf_packet *pkt, __u64 mac)
 {
 	struct fw_search search = {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "compiler.hpp"
 
-#include <endian.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -142,78 +141,68 @@ private:
         if (!asked) return;
         ask(family, side == FW_SRC ? FW_ROW_SRC : FW_ROW_DST);
         const auto runs = classify_addresses(family, std::move(uses), matches_.groups[side], rows_);
-        family == FW_V4 ? add_points4(side, runs) : add_points6(side, runs);
+        family == FW_V4 ? add_blocks4(side, runs) : add_blocks6(side, runs);
     }
 
-    void add_points4(fw_side side, const std::vector<Run>& runs)
+    void add_blocks4(fw_side side, const std::vector<Run>& runs)
     {
         tables_.blocks4.resize(std::max(tables_.blocks4.size(), std::size_t{FW_SIDES} * FW_BLOCKS));
         std::size_t run = 0;
-        for (std::uint32_t upper = 0; upper < FW_BLOCKS; ++upper) {
+        for (std::uint64_t upper = 0; upper < FW_BLOCKS; ++upper) {
             const std::size_t slot = std::size_t{side} * FW_BLOCKS + upper;
-            go_to(runs, run, upper << 16);
-            if (is_alone(runs, run, (upper << 16) + 0xffff)) {
+            const std::uint64_t start = upper << 16, last = start + 0xffff;
+            go_to(runs, run, {0, start});
+            if (is_alone(runs, run, {0, last})) {
                 tables_.blocks4[slot] = {runs[run].row, FW_WHOLE};
                 continue;
             }
             tables_.blocks4[slot] = {static_cast<std::uint32_t>(tables_.blocks4.size()), FW_NODE};
-            for (std::uint32_t third = 0; third < 256; ++third) tables_.blocks4.push_back(block4(runs, run, (upper << 16) + (third << 8)));
+            for (auto third = start; third <= last; third += 256) tables_.blocks4.push_back(block(runs, run, {0, third}, {0, third + 0xff}));
         }
     }
 
-    /// The block of the 256 addresses from `start` on.
-    fw_block block4(const std::vector<Run>& runs, std::size_t& run, std::uint32_t start)
-    {
-        go_to(runs, run, start);
-        if (is_alone(runs, run, start + 0xff)) return {runs[run].row, FW_WHOLE};
-        auto& points = tables_.points4;
-        const auto first = static_cast<std::uint32_t>(points.size());
-        points.push_back({start, runs[run].row});
-        for (; !is_alone(runs, run, start + 0xff); ++run) points.push_back({start_of(runs[run + 1]), runs[run + 1].row});
-        return {first, static_cast<std::uint32_t>(points.size()) - first};
-    }
-
-    /// Goes on to the run that the address is in.
-    static void go_to(const std::vector<Run>& runs, std::size_t& run, std::uint32_t address)
-    {
-        while (!is_alone(runs, run, address)) ++run;
-    }
-
-    /// No other run begins up to `last`.
-    static bool is_alone(const std::vector<Run>& runs, std::size_t run, std::uint32_t last)
-    {
-        return run + 1 == runs.size() || start_of(runs[run + 1]) > last;
-    }
-
-    static std::uint32_t start_of(const Run& run) { return be32toh(run.start.raw.words[3]); }
-    static std::uint64_t high(const Run& run) { return be64toh(run.start.raw.halves[0]); }
-    static std::uint64_t low(const Run& run) { return be64toh(run.start.raw.halves[1]); }
-
     /// The blocks span the upper halves between the second run, the first being what is before, and the last.
-    void add_points6(fw_side side, const std::vector<Run>& runs)
+    void add_blocks6(fw_side side, const std::vector<Run>& runs)
     {
         auto& span = tables_.config.spans6[side];
-        span = {runs.size() > 1 ? high(runs[1]) : 0, 0, runs.front().row};
-        while ((high(runs.back()) - span.base) >> span.shift >= FW_BLOCKS) ++span.shift;
+        span = {runs.size() > 1 ? runs[1].start.first : 0, 0, runs.front().row};
+        while ((runs.back().start.first - span.base) >> span.shift >= FW_BLOCKS) ++span.shift;
         tables_.blocks6.resize(std::size_t{FW_SIDES} * FW_BLOCKS);
         std::size_t run = 0;
         for (std::uint64_t i = 0; i < FW_BLOCKS; ++i) {
             const std::uint64_t start = span.base + (i << span.shift);
             const std::uint64_t last = i + 1 == FW_BLOCKS ? ~0ull : start + ((std::uint64_t{1} << span.shift) - 1);
-            while (run + 1 < runs.size() && (high(runs[run + 1]) < start || (high(runs[run + 1]) == start && low(runs[run + 1]) == 0))) ++run;
-            tables_.blocks6[std::size_t{side} * FW_BLOCKS + i] = block6(runs, run, start, last);
+            tables_.blocks6[std::size_t{side} * FW_BLOCKS + i] = block(runs, run, {start, 0}, {last, ~0ull});
         }
     }
 
-    fw_block block6(const std::vector<Run>& runs, std::size_t& run, std::uint64_t start, std::uint64_t last)
+    /// The block of the addresses from `start` to `last`; `run` is one that is not after it.
+    fw_block block(const std::vector<Run>& runs, std::size_t& run, const AddressNumber& start, const AddressNumber& last)
     {
-        const auto begins = [&](std::size_t next) { return next < runs.size() && high(runs[next]) <= last; };
-        if (!begins(run + 1)) return {runs[run].row, FW_WHOLE};
-        auto& points = tables_.points6;
+        go_to(runs, run, start);
+        if (is_alone(runs, run, last)) return {runs[run].row, FW_WHOLE};
+        auto& points = tables_.points;
         const auto first = static_cast<std::uint32_t>(points.size());
-        points.push_back({{start, 0}, runs[run].row, 0});
-        for (; begins(run + 1); ++run) points.push_back({{high(runs[run + 1]), low(runs[run + 1])}, runs[run + 1].row, 0});
-        return {first, static_cast<std::uint32_t>(points.size()) - first};
+        points.push_back({{start.first, start.second}, runs[run].row, 0});
+        for (; !is_alone(runs, run, last); ++run) {
+            const auto& [high, low] = runs[run + 1].start;
+            points.push_back({{high, low}, runs[run + 1].row, 0});
+        }
+        const auto count = points.size() - first;
+        if (count >> FW_BISECTIONS) throw std::length_error{"the sets and rules speak of too many addresses"};
+        return {first, static_cast<std::uint32_t>(count)};
+    }
+
+    /// Goes on to the run that the address is in.
+    static void go_to(const std::vector<Run>& runs, std::size_t& run, const AddressNumber& address)
+    {
+        while (!is_alone(runs, run, address)) ++run;
+    }
+
+    /// No other run begins up to `last`.
+    static bool is_alone(const std::vector<Run>& runs, std::size_t run, const AddressNumber& last)
+    {
+        return run + 1 == runs.size() || runs[run + 1].start > last;
     }
 
     void protocols(fw_family family)

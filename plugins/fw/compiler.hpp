@@ -12,8 +12,7 @@ namespace evnf::fw {
 struct Tables {
     fw_config config{};
     std::vector<fw_block> blocks4, blocks6;
-    std::vector<fw_point4> points4;
-    std::vector<fw_point6> points6;
+    std::vector<fw_point> points;
     std::vector<fw_port_rows> ports;
     std::vector<fw_protocol_rows> protocols;
     std::vector<fw_row> rows;

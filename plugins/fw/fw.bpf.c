@@ -74,7 +74,7 @@ EVNF_STAGE(fw, ctx, pkt)
 	const struct fw_rule *rule = bpf_map_lookup_elem(&fw_rules, &first);
 
 	if (!rule)
-		return evnf_drop(first == FW_NOTHING ? EVNF_REASON_SEARCH_LIMIT : EVNF_REASON_INTERNAL);
+		return evnf_drop(first == FW_TOO_LONG ? EVNF_REASON_SEARCH_LIMIT : EVNF_REASON_INTERNAL);
 	fw_count(rule, pkt);
 	evnf_note(pkt, first + 1);
 	return fw_act(rule);

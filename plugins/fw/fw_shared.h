@@ -17,9 +17,11 @@ enum {
 	FW_WORDS = FW_MAX_TUPLES / 64,
 	FW_MAX_GROUPS = 64,   /* of a side: sets and long or negated lists of addresses */
 	FW_WAYS = 8,          /* lists in a bucket */
+	FW_BISECTIONS = 24,   /* of the points of a block, which are fewer than 2^24 */
 	FW_MAX_STEPS = 4096,  /* looks into tuples and at entries that one packet may cost */
 	FW_FEW = 8,           /* entries of a family that are tried one after the other */
 	FW_NOTHING = 0xffffffff,
+	FW_TOO_LONG = 0xfffffffe,
 };
 
 enum fw_family { FW_V4, FW_V6, FW_FAMILIES };
@@ -54,12 +56,8 @@ struct fw_row {
  * Addresses from `start` on, to the next point or the end of the block, are in
  * the same tuples and groups: they have the row of that index.
  */
-struct fw_point4 {
-	__u32 start; /* host byte order */
-	__u32 row;
-};
-struct fw_point6 {
-	__u64 start[2]; /* host byte order, the upper half first */
+struct fw_point {
+	__u64 start[2]; /* host byte order, the upper half first; an IPv4 address is the second alone */
 	__u32 row;
 	__u32 pad;
 };

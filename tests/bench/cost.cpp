@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "chain.hpp"
-#include "fw_model.hpp"
+#include "fw_worlds.hpp"
 #include "packet.hpp"
 
 using namespace evnf::test;

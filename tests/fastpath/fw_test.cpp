@@ -6,7 +6,7 @@
 
 #include "catch.hpp"
 #include "chain.hpp"
-#include "fw_model.hpp"
+#include "fw_worlds.hpp"
 #include "packet.hpp"
 
 using namespace evnf::test;

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <optional>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -48,24 +47,14 @@ struct FwModelRule {
     std::vector<std::string> in_ports;
 };
 
+/// True where the address, of 4 or 16 bytes, meets the condition.
+bool fw_address_fits(const FwAddresses& wanted, const std::string& address);
+
 /// True where the packet, come in at `port`, meets every condition of the rule.
 bool fw_matches(const FwModelRule& rule, const Parsed& packet, const std::string& port);
 
 /// The first rule that matches, "default" where none does.
 std::string fw_decides(const std::vector<FwModelRule>& rules, const Parsed& packet, const std::string& port);
-
-/// Random rules and well-formed packets over a small world, so that they meet often. Its ports
-/// are a, b and c.
-std::vector<FwModelRule> random_fw_rules(std::mt19937& random, unsigned count);
-Frame random_fw_frame(std::mt19937& random);
-
-/// Rules as large networks have them: most are about a network or host at both ends, out of a tree of nested
-/// networks, and more of the specific ones come early.
-std::vector<FwModelRule> structured_fw_rules(std::mt19937& random, unsigned count);
-
-/// A frame that meets one of the rules or, in half of the cases, misses it by one field. It need not be the
-/// first rule that the frame meets.
-Frame fw_frame_near(std::mt19937& random, const std::vector<FwModelRule>& rules);
 
 /// The rule in YAML's flow style, without the networks of its sets.
 std::string fw_rule_text(const FwModelRule& rule);

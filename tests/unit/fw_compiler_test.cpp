@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "catch.hpp"
-#include "fw_model.hpp"
+#include "fw_worlds.hpp"
 
 using namespace evnf::test;
 using evnf::Node;
@@ -53,9 +53,8 @@ std::uint32_t row_of(const Tables& tables, fw_side side, const std::string& addr
     if (block.count == FW_WHOLE) return block.first;
     std::uint32_t found = FW_NOTHING;
     for (std::uint32_t i = block.first; i < block.first + block.count; ++i) {
-        const bool from = v4 ? tables.points4.at(i).start <= low
-                             : std::pair<std::uint64_t, std::uint64_t>{tables.points6.at(i).start[0], tables.points6[i].start[1]} <= std::pair{high, low};
-        if (from) found = v4 ? tables.points4[i].row : tables.points6[i].row;
+        const auto& [start, row, pad] = tables.points.at(i);
+        if (std::pair<std::uint64_t, std::uint64_t>{start[0], start[1]} <= std::pair{high, low}) found = row;
     }
     return found;
 }
@@ -189,7 +188,7 @@ TEST_CASE("fw: a field that no rule asks for has no table")
     const auto tables = compiled("{rules: [" + rules + "]}");
     CHECK(tables.ports.empty());
     CHECK(tables.blocks4.empty());
-    CHECK(tables.points6.empty());
+    CHECK(tables.points.empty());
     CHECK(tables.config.fields[FW_V4] == 0);
     CHECK(compiled("{rules: [" + rules + "{name: last, dport: 80, action: allow}]}").ports.size() == FW_PORT_ROWS);
 }
