@@ -12,11 +12,10 @@ namespace evnf {
 Slots Slots::read(const MapRef& names, std::uint32_t reserved)
 {
     Slots slots{names.info().max_entries, reserved};
-    for (std::uint32_t slot = reserved; slot < slots.capacity_; ++slot) {
-        const auto name = names.find<SlotName>(slot);
-        if (!name || name->text[0] == '\0') continue;
-        slots.slots_.emplace(std::string{name->text, strnlen(name->text, kSlotNameSize)}, slot);
-    }
+    names.for_each<std::uint32_t, SlotName>([&](std::uint32_t slot, const SlotName& name) {
+        if (slot >= reserved && name.text[0] != '\0')
+            slots.slots_.emplace(std::string{name.text, strnlen(name.text, kSlotNameSize)}, slot);
+    });
     return slots;
 }
 
@@ -55,6 +54,7 @@ void Slots::commit(const Plan& plan, const MapRef& names)
     for (const auto& [name, slot] : slots_)
         if (!plan.slots.contains(name)) names.update(slot, SlotName{});
     for (const auto& [name, slot] : plan.slots) {
+        if (slots_.contains(name)) continue; // in its slot already
         SlotName text{};
         name.copy(text.text, kSlotNameSize - 1);
         names.update(slot, text);
