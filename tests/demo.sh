@@ -31,7 +31,7 @@ served_s1=$(served s1) served_s2=$(served s2) requests=0
 for round in 1 2 3 4 5 6; do
     start_load "round$round" 5 "http://$VIP/" -H 'Connection: close'
     if ((round == 1)); then
-        sleep 1
+        assert_eventually '(( $(rule_packets web) > 0 ))' "requests come"
         client curl -s --max-time 1 "http://$S1:8081/" >/dev/null && fail "the blocked port 8081 is open"
         blocked=$(rule_packets blocked)
         ((blocked > 0)) || fail "the rule 'blocked' counted nothing"

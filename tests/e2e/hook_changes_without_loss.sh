@@ -34,6 +34,7 @@ YAML
 
 hooks native native
 start_evnfd "$file"
+eth0_packets() { ctl stats --json | jq '.ports[0].packets'; }
 start_stream hooks client "s1 s2" "$VIP:7" "$S1:9000" "$S2:9001"
 for hook in generic tc native tc generic native auto generic tc auto; do
     for other in native tc; do
@@ -41,7 +42,8 @@ for hook in generic tc native tc generic native auto generic tc auto; do
         ctl reload >/dev/null || fail "no reload to hook $hook"
         # The lab's interfaces take native XDP, which auto becomes only where there was no other mode.
         [[ $hook == auto ]] || assert_json ".ports[0].hook == \"$hook\" and .ports[1].hook == \"$other\"" "$(ctl status --json)" "the hooks in use"
-        sleep 0.1
+        seen=$(eth0_packets)
+        assert_eventually '(( $(eth0_packets) > seen + 100 ))' "packets meet hook $hook"
     done
 done
 finish_stream hooks

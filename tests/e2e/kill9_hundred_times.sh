@@ -11,12 +11,8 @@ kills=${KILLS:-100}
 RANDOM=${KILL_SEED:=$RANDOM}
 echo "seed $KILL_SEED"
 
-# sized N: every second reload changes a state map's size, so that its entries move.
-sized() {
-    sed '/^  fw:/,/^  dpi:/ { /^    /d; s/^  fw:/  fw: {default: netfilter}/ }' "$LAB_SOURCE/chain.yaml" |
-        sed "s/^  lb:\$/  lb:\n    max_connections: $1/; s/{name: eth2, /{name: eth2, hook: tc, /" | config "$file"
-}
-another_size() { sized $((100000 + 1000 * (RANDOM % 2))); }
+# Every second reload changes a state map's size, so that its entries move.
+another_size() { netfilter_config "$file" $((100000 + 1000 * (RANDOM % 2))); }
 
 # nap MILLISECONDS: a random part of them.
 nap() { sleep "$(printf '0.%03d' $((RANDOM % $1)))"; }
@@ -54,7 +50,7 @@ for port in eth0 eth1 eth2; do
 done
 
 # Without a chain the kernel routes what is for no VIP, so these packets have a way at all times.
-sized 100000
+netfilter_config "$file" 100000
 start_stream direct client "s1 s2" "$S1:9000" "$S2:9000"
 start_stream back s2 client 10.1.0.2:9001
 first=$((kills / 5))
@@ -75,7 +71,6 @@ for ((kill = 0; kill < first; kill++)); do
 done
 
 start_evnfd "$file"
-sleep 6 # the grace in which packets of no chain's may be in the kernel's hands
 pins=$(pins)
 start_stream vip client "s1 s2" "$VIP:7"
 downloads &

@@ -11,12 +11,8 @@ steps=${STEPS:-20}
 RANDOM=${STEP_SEED:=$RANDOM}
 echo "seed $STEP_SEED"
 
-sized() {
-    sed '/^  fw:/,/^  dpi:/ { /^    /d; s/^  fw:/  fw: {default: netfilter}/ }' "$LAB_SOURCE/chain.yaml" |
-        sed "s/^  lb:\$/  lb:\n    max_connections: $1/; s/{name: eth2, /{name: eth2, hook: tc, /" | config "$file"
-}
 size=100000
-another_size() { sized $((size = 201000 - size)); }
+another_size() { netfilter_config "$file" $((size = 201000 - size)); }
 
 # traced UNTIL ARGUMENT…: evnfd reloads under strace with these arguments, until the condition is true.
 traced() {
@@ -35,9 +31,8 @@ vnf iptables -P FORWARD DROP
 vnf iptables -A FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
 vnf iptables -A FORWARD -p udp -m conntrack --ctstate NEW -j ACCEPT
 for host in $S1 $S2 10.1.0.2; do vnf ping -q -c 1 -W 2 "$host" >/dev/null || fail "no way to $host"; done
-sized $size
+netfilter_config "$file" $size
 start_evnfd "$file"
-sleep 6 # the grace in which packets of no chain's may be in the kernel's hands
 start_stream vip client "s1 s2" "$VIP:7"
 start_stream direct client "s1 s2" "$S1:9000" "$S2:9000"
 start_stream back s2 client 10.1.0.2:9001

@@ -11,7 +11,7 @@ client curl -sf -o "$LAB_DIR/slow" "http://$VIP/slow" &
 download=$!
 assert_eventually '[[ -s $LAB_DIR/slow ]]' "the download begins"
 start_load new 9 "http://$VIP/" -H 'Connection: close'
-sleep 1
+assert_eventually '(( $(rule_packets web) > 1000 ))' "requests come"
 before=$(ctl stats --json)
 generation=$(generation)
 web=$(rule_packets web)

@@ -13,7 +13,7 @@ state() { vnf ip -j neigh show "$1" dev "$2" | jq -r '.[0].state[0]'; }
 age() { vnf ip neigh change "$1" dev "$2" lladdr "$(vnf ip -j neigh show "$1" dev "$2" | jq -r '.[0].lladdr')" nud stale; }
 
 start_load kept 30 "http://$S1:8080/"
-sleep 1
+assert_eventually '(( $(rule_packets direct) > 1000 ))' "requests come"
 age "$S1" eth1
 age 10.1.0.2 eth0
 assert_eq STALE "$(state "$S1" eth1)" "state of the neighbour"

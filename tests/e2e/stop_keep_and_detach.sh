@@ -9,7 +9,7 @@ attached() { vnf ip -j link show "$1" | jq '.[0] | has("xdp")'; }
 config "$LAB_DIR/keep.yaml" "on_stop: keep" <"$LAB_SOURCE/chain.yaml"
 start_evnfd "$LAB_DIR/keep.yaml"
 start_load new 4 "http://$VIP/" -H 'Connection: close'
-sleep 1
+assert_eventually '(( $(rule_packets web) > 1000 ))' "requests come"
 assert_clean
 stop_evnfd
 for port in eth0 eth1 eth2; do assert_eq true "$(attached $port)" "XDP on $port after a stop with keep"; done

@@ -148,6 +148,13 @@ config() {
     } >"$file"
 }
 
+# netfilter_config FILE CONNECTIONS: the lab's chain with iptables deciding, two ports at XDP and eth2 at tc, and room
+# for so many connections in lb: with another number, that state map moves.
+netfilter_config() {
+    sed '/^  fw:/,/^  dpi:/ { /^    /d; s/^  fw:/  fw: {default: netfilter}/ }' "$LAB_SOURCE/chain.yaml" |
+        sed "s/^  lb:\$/  lb:\n    max_connections: $2/; s/{name: eth2, /{name: eth2, hook: tc, /" | config "$1"
+}
+
 ctl() { "$EVNFCTL" -s "$EVNFD_SOCKET" "$@"; }
 
 # start_evnfd FILE: returns when the control socket answers.
