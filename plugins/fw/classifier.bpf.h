@@ -37,8 +37,11 @@ FW_TABLE(fw_tuples, struct fw_tuple);
 FW_TABLE(fw_buckets, struct fw_bucket);
 FW_TABLE(fw_entries, struct fw_entry);
 
+/*
+ * A search under way. It is in a map and not on the stack, since the verifier
+ * would tell apart all that may stand there, and follow each.
+ */
 struct fw_search {
-	const struct evnf_packet *pkt;
 	struct fw_key key;
 	__u64 words; /* of the rows: a bit for each that is still to be looked at */
 	__u64 bits;  /* tuples of the present word that are still to be looked into */
@@ -47,8 +50,21 @@ struct fw_search {
 	__u32 word;
 	__u32 entry; /* to be looked at next, or FW_NOTHING */
 	__u32 best;  /* the first rule found so far */
-	__u16 has_ports;
-	__u16 has_icmp;
+	__u32 has_ports;
+	__u32 has_icmp;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct fw_search);
+} fw_searches SEC(".maps");
+
+/* What bpf_loop() hands on. */
+struct fw_walk {
+	struct fw_search *search;
+	const struct evnf_packet *pkt;
 };
 
 static __always_inline bool fw_is_from(const struct fw_point *point, __u64 high, __u64 low)
@@ -78,58 +94,81 @@ static __always_inline __u32 fw_row_in(const struct fw_block *block, __u64 high,
 	return count ? FW_NOTHING : row;
 }
 
-static __always_inline __u32 fw_row4(enum fw_side side, const union evnf_address *address)
+static __always_inline bool fw_asks(enum fw_family family, enum fw_side side)
 {
-	__u32 wanted = bpf_ntohl(address->words[3]), slot = side * FW_BLOCKS + (wanted >> 16);
+	return fw_config.asks_address[family] >> side & 1;
+}
+
+static __always_inline const struct fw_block *fw_block4(enum fw_side side, __u32 address)
+{
+	__u32 slot = side * FW_BLOCKS + (address >> 16);
 	const struct fw_block *block = bpf_map_lookup_elem(&fw_blocks4, &slot);
 
-	if (block && block->count == FW_NODE) {
-		slot = block->first + (wanted >> 8 & 0xff);
-		block = bpf_map_lookup_elem(&fw_blocks4, &slot);
-	}
-	return block ? fw_row_in(block, 0, wanted) : FW_NOTHING;
+	if (!block || block->count != FW_NODE)
+		return block;
+	slot = block->first + (address >> 8 & 0xff);
+	return bpf_map_lookup_elem(&fw_blocks4, &slot);
 }
 
-static __always_inline __u32 fw_row6(enum fw_side side, const union evnf_address *address)
+static __always_inline const struct fw_block *fw_block6(enum fw_side side, __u64 distance)
 {
+	__u32 slot;
+
+	distance >>= fw_config.spans6[side].shift & 63;
+	slot = side * FW_BLOCKS + (distance < FW_BLOCKS ? distance : FW_BLOCKS - 1);
+	return bpf_map_lookup_elem(&fw_blocks6, &slot);
+}
+
+static __always_inline void fw_find_address(struct fw_search *search, enum fw_side side,
+					    const union evnf_address *address)
+{
+	enum fw_field field = side == FW_SRC ? FW_ROW_SRC : FW_ROW_DST;
 	__u64 high = bpf_be64_to_cpu(address->halves[0]), low = bpf_be64_to_cpu(address->halves[1]);
-	__u64 distance = (high - fw_config.spans6[side].base) >> (fw_config.spans6[side].shift & 63);
-	__u32 slot = side * FW_BLOCKS + (distance < FW_BLOCKS ? distance : FW_BLOCKS - 1);
-	const struct fw_block *block = bpf_map_lookup_elem(&fw_blocks6, &slot);
+	const struct fw_block *block;
 
-	if (high < fw_config.spans6[side].base)
-		return fw_config.spans6[side].before;
-	return block ? fw_row_in(block, high, low) : FW_NOTHING;
+	if (search->family == FW_V4) {
+		if (!fw_asks(FW_V4, side))
+			return;
+		high = 0;
+		low = bpf_ntohl(address->words[3]);
+		block = fw_block4(side, low);
+	} else {
+		if (!fw_asks(FW_V6, side))
+			return;
+		if (high < fw_config.spans6[side].base) {
+			search->rows[field] = fw_config.spans6[side].before;
+			return;
+		}
+		block = fw_block6(side, high - fw_config.spans6[side].base);
+	}
+	search->rows[field] = block ? fw_row_in(block, high, low) : FW_NOTHING;
 }
 
-static __always_inline bool fw_asks(enum fw_family family, enum fw_field field)
+/* The packet's rows. A field that no rule asks for has the protocol's once more, which changes nothing. */
+static __always_inline bool fw_find_rows(struct fw_search *search, const struct evnf_packet *pkt)
 {
-	return fw_config.fields[family] >> field & 1;
-}
-
-static __always_inline bool fw_find_rows(struct fw_search *search, const struct evnf_packet *pkt, enum fw_family family)
-{
-	__u32 sport = search->has_ports ? bpf_ntohs(pkt->sport) : FW_NO_PORT;
+	__u32 sport = search->has_ports ? bpf_ntohs(pkt->sport) : FW_NO_PORT, protocol = pkt->protocol;
 	__u32 dport = search->has_ports ? bpf_ntohs(pkt->dport) : FW_NO_PORT;
-	__u32 protocol = pkt->protocol;
 	const struct fw_protocol_rows *protocols = bpf_map_lookup_elem(&fw_protocols, &protocol);
+	bool v4 = search->family == FW_V4;
 	const struct fw_port_rows *ports;
 
 	if (!protocols)
 		return false;
-	search->rows[FW_ROW_PROTOCOL] = protocols->row[family];
-	if (fw_asks(family, FW_ROW_SPORT)) {
+	for (int field = 0; field < FW_FIELDS; field++)
+		search->rows[field] = v4 ? protocols->row[FW_V4] : protocols->row[FW_V6];
+	if (fw_config.asks_ports) {
 		ports = bpf_map_lookup_elem(&fw_ports, &sport);
-		search->rows[FW_ROW_SPORT] = ports ? ports->sport[family] : FW_NOTHING;
-	}
-	if (fw_asks(family, FW_ROW_DPORT)) {
+		if (!ports)
+			return false;
+		search->rows[FW_ROW_SPORT] = v4 ? ports->sport[FW_V4] : ports->sport[FW_V6];
 		ports = bpf_map_lookup_elem(&fw_ports, &dport);
-		search->rows[FW_ROW_DPORT] = ports ? ports->dport[family] : FW_NOTHING;
+		if (!ports)
+			return false;
+		search->rows[FW_ROW_DPORT] = v4 ? ports->dport[FW_V4] : ports->dport[FW_V6];
 	}
-	if (fw_asks(family, FW_ROW_SRC))
-		search->rows[FW_ROW_SRC] = family == FW_V4 ? fw_row4(FW_SRC, &pkt->src) : fw_row6(FW_SRC, &pkt->src);
-	if (fw_asks(family, FW_ROW_DST))
-		search->rows[FW_ROW_DST] = family == FW_V4 ? fw_row4(FW_DST, &pkt->dst) : fw_row6(FW_DST, &pkt->dst);
+	fw_find_address(search, FW_SRC, &pkt->src);
+	fw_find_address(search, FW_DST, &pkt->dst);
 	return true;
 }
 
@@ -146,14 +185,11 @@ struct fw_five_rows {
 	const struct fw_row *of[FW_FIELDS];
 };
 
-/* The packet's rows. A field that no rule asks for has the protocol's once more, which changes nothing. */
 static __always_inline bool fw_get_rows(const struct fw_search *search, struct fw_five_rows *rows)
 {
-	__u32 fields = search->family == FW_V4 ? fw_config.fields[FW_V4] : fw_config.fields[FW_V6];
-
 #pragma unroll
 	for (int field = 0; field < FW_FIELDS; field++) {
-		__u32 index = search->rows[fields >> field & 1 ? field : FW_ROW_PROTOCOL];
+		__u32 index = search->rows[field];
 
 		rows->of[field] = bpf_map_lookup_elem(&fw_rows, &index);
 		if (!rows->of[field])
@@ -178,15 +214,13 @@ static __always_inline int fw_fail(struct fw_search *search)
 /* Goes on to the next word that has a bit in all rows. */
 static __always_inline int fw_next_word(struct fw_search *search)
 {
-	__u64 words = search->words, bits = 0;
 	struct fw_five_rows rows;
+	__u64 words, bits = 0;
 	__u32 word = 0;
 
-	if (!words)
-		return FW_STOP;
 	if (!fw_get_rows(search, &rows))
 		return fw_fail(search);
-	words &= FW_AND(rows, words);
+	words = search->words & FW_AND(rows, words);
 	for (int i = 0; i < FW_WORDS && words && !bits; i++) {
 		word = fw_lowest(words) & (FW_WORDS - 1);
 		words &= words - 1;
@@ -239,9 +273,9 @@ static __always_inline bool fw_has_ports(const struct fw_entry *entry, const str
 }
 
 /* Conditions that few rules have. */
-static __always_inline bool fw_has_the_rest(const struct fw_entry *entry, const struct fw_search *search)
+static __always_inline bool fw_has_the_rest(const struct fw_entry *entry, const struct fw_search *search,
+					    const struct evnf_packet *pkt)
 {
-	const struct evnf_packet *pkt = search->pkt;
 	__u32 conditions = entry->conditions;
 
 	if (conditions & FW_IF_FLAGS &&
@@ -270,27 +304,27 @@ static __always_inline bool fw_has_the_rest(const struct fw_entry *entry, const 
 	       fw_is_in_group(search, FW_ROW_DST, entry->dst_group) != !!(conditions & FW_DST_NOT_IN_GROUP);
 }
 
-static __always_inline bool fw_is_met(const struct fw_entry *entry, const struct fw_search *search)
+static __always_inline bool fw_is_met(const struct fw_entry *entry, const struct fw_search *search,
+				      const struct evnf_packet *pkt)
 {
 	__u32 conditions = entry->conditions;
 
 	if (!fw_has_addresses(entry, &search->key))
 		return false;
-	if (conditions & FW_IF_PROTOCOL && entry->protocol != search->pkt->protocol)
+	if (conditions & FW_IF_PROTOCOL && entry->protocol != pkt->protocol)
 		return false;
 	if (conditions & FW_IF_PORTS && !fw_has_ports(entry, search))
 		return false;
-	return !(conditions & ~(FW_IF_PROTOCOL | FW_IF_PORTS | FW_LAST)) || fw_has_the_rest(entry, search);
+	return !(conditions & ~(FW_IF_PROTOCOL | FW_IF_PORTS | FW_LAST)) ||
+	       fw_has_the_rest(entry, search, pkt);
 }
 
-/* Goes on to the next tuple that has a list for the packet. */
-static __always_inline int fw_next_tuple(struct fw_search *search)
+/* Goes on to the list that the next tuple has for the packet; it may have none. */
+static __always_inline int fw_next_list(struct fw_search *search)
 {
 	__u32 index = search->family == FW_V4 ? fw_config.first_tuple[FW_V4] : fw_config.first_tuple[FW_V6];
 	const struct fw_tuple *tuple;
 
-	if (!search->bits && fw_next_word(search) == FW_STOP)
-		return FW_STOP;
 	index += search->word * 64 + fw_lowest(search->bits);
 	search->bits &= search->bits - 1;
 	tuple = bpf_map_lookup_elem(&fw_tuples, &index);
@@ -302,38 +336,43 @@ static __always_inline int fw_next_tuple(struct fw_search *search)
 	return FW_GO_ON;
 }
 
-static __always_inline int fw_look(struct fw_search *search)
+static __always_inline int fw_next_entry(struct fw_search *search, const struct evnf_packet *pkt)
 {
-	const struct fw_entry *entry;
-	__u32 index;
+	__u32 index = search->entry;
+	const struct fw_entry *entry = bpf_map_lookup_elem(&fw_entries, &index);
 
-	if (search->entry == FW_NOTHING) {
-		if (fw_next_tuple(search) == FW_STOP)
-			return FW_STOP;
-		if (search->entry == FW_NOTHING)
-			return FW_GO_ON;
-	}
-	index = search->entry;
-	entry = bpf_map_lookup_elem(&fw_entries, &index);
 	search->entry = FW_NOTHING;
 	if (!entry)
 		return fw_fail(search);
 	if (entry->rule >= search->best)
 		return FW_GO_ON; /* later entries of a list are of later rules */
-	if (fw_is_met(entry, search))
+	if (fw_is_met(entry, search, pkt))
 		search->best = entry->rule;
 	else if (!(entry->conditions & FW_LAST))
 		search->entry = index + 1;
+	return FW_GO_ON;
+}
+
+static __always_inline int fw_look(struct fw_search *search, const struct evnf_packet *pkt)
+{
+	if (search->entry == FW_NOTHING) {
+		if (!search->bits && fw_next_word(search) == FW_STOP)
+			return FW_STOP;
+		if (fw_next_list(search) == FW_STOP)
+			return FW_STOP;
+	}
+	if (search->entry != FW_NOTHING && fw_next_entry(search, pkt) == FW_STOP)
+		return FW_STOP;
 	return search->bits | search->words || search->entry != FW_NOTHING ? FW_GO_ON : FW_STOP;
 }
 
 /* One step of the search; bpf_loop() calls it. */
-static long fw_step(__u32 step, struct fw_search *search)
+static long fw_step(__u32 step, struct fw_walk *walk)
 {
-	return fw_look(search);
+	return fw_look(walk->search, walk->pkt);
 }
 
-static __always_inline void fw_set_key(struct fw_search *search, const struct evnf_packet *pkt)
+static __always_inline void fw_begin(struct fw_search *search, const struct evnf_packet *pkt, __u64 mac)
 {
 	bool whole = pkt->fragment != EVNF_FRAGMENT_LATER;
 	__u64 ports = 0;
@@ -346,22 +385,27 @@ static __always_inline void fw_set_key(struct fw_search *search, const struct ev
 	search->key.src = pkt->src;
 	search->key.dst = pkt->dst;
 	search->key.l4 = ports | pkt->protocol;
-	search->key.l2 |= pkt->vlan[0];
+	search->key.l2 = mac << 16 | pkt->vlan[0];
+	search->family = pkt->ip_version == 4 ? FW_V4 : FW_V6;
+	search->words = ~0ULL;
+	search->bits = 0;
+	search->entry = FW_NOTHING;
+	search->best = fw_config.rules;
 }
 
 static __always_inline __u32 fw_search_tuples(struct fw_search *search, const struct evnf_packet *pkt)
 {
-	bool found = search->family == FW_V4 ? fw_find_rows(search, pkt, FW_V4) : fw_find_rows(search, pkt, FW_V6);
+	struct fw_walk walk = { .search = search, .pkt = pkt };
 
-	if (!found)
+	if (!fw_find_rows(search, pkt))
 		return FW_NOTHING;
 	/* Nearly always one look is enough, and saves the call. */
-	if (fw_look(search) == FW_GO_ON && bpf_loop(FW_MAX_STEPS, fw_step, search, 0) >= FW_MAX_STEPS)
+	if (fw_look(search, pkt) == FW_GO_ON && bpf_loop(FW_MAX_STEPS, fw_step, &walk, 0) >= FW_MAX_STEPS)
 		return FW_TOO_LONG;
 	return search->best;
 }
 
-static __always_inline __u32 fw_try_all(const struct fw_search *search, enum fw_family family)
+static __always_inline __u32 fw_try_all(const struct fw_search *search, const struct evnf_packet *pkt, enum fw_family family)
 {
 	for (__u32 i = 0; i < FW_FEW && i < fw_config.few_count[family]; i++) {
 		__u32 index = fw_config.few_first[family] + i;
@@ -369,7 +413,7 @@ static __always_inline __u32 fw_try_all(const struct fw_search *search, enum fw_
 
 		if (!entry)
 			return FW_NOTHING;
-		if (fw_is_met(entry, search))
+		if (fw_is_met(entry, search, pkt))
 			return entry->rule;
 	}
 	return search->best;
@@ -381,17 +425,13 @@ static __always_inline __u32 fw_try_all(const struct fw_search *search, enum fw_
  */
 static __always_inline __u32 fw_classify(const struct evnf_packet *pkt, __u64 mac)
 {
-	struct fw_search search = {
-		.pkt = pkt,
-		.key.l2 = mac << 16,
-		.family = pkt->ip_version == 4 ? FW_V4 : FW_V6,
-		.words = ~0ULL,
-		.entry = FW_NOTHING,
-		.best = fw_config.rules,
-	};
+	__u32 zero = 0;
+	struct fw_search *search = bpf_map_lookup_elem(&fw_searches, &zero);
 
-	fw_set_key(&search, pkt);
+	if (!search)
+		return FW_NOTHING;
+	fw_begin(search, pkt, mac);
 	if (!fw_config.few)
-		return fw_search_tuples(&search, pkt);
-	return search.family == FW_V4 ? fw_try_all(&search, FW_V4) : fw_try_all(&search, FW_V6);
+		return fw_search_tuples(search, pkt);
+	return search->family == FW_V4 ? fw_try_all(search, pkt, FW_V4) : fw_try_all(search, pkt, FW_V6);
 }

@@ -119,8 +119,6 @@ private:
         return std::move(tables_);
     }
 
-    void ask(fw_family family, fw_field field) { tables_.config.fields[family] |= 1u << field; }
-
     void addresses(fw_family family, fw_side side)
     {
         const auto& matches = matches_.of[family];
@@ -139,7 +137,7 @@ private:
             uses.push_back(use);
         }
         if (!asked) return;
-        ask(family, side == FW_SRC ? FW_ROW_SRC : FW_ROW_DST);
+        tables_.config.asks_address[family] |= 1u << side;
         const auto runs = classify_addresses(family, std::move(uses), matches_.groups[side], rows_);
         family == FW_V4 ? add_blocks4(side, runs) : add_blocks6(side, runs);
     }
@@ -222,23 +220,21 @@ private:
     {
         std::vector<fw_port_rows> rows(FW_PORT_ROWS);
         for (const auto family : {FW_V4, FW_V6}) {
-            ports(family, FW_ROW_SPORT, &fw_entry::sport_first, &fw_entry::sport_last,
+            ports(family, &fw_entry::sport_first, &fw_entry::sport_last,
                   [&](std::size_t port) -> std::uint32_t& { return rows[port].sport[family]; });
-            ports(family, FW_ROW_DPORT, &fw_entry::dport_first, &fw_entry::dport_last,
+            ports(family, &fw_entry::dport_first, &fw_entry::dport_last,
                   [&](std::size_t port) -> std::uint32_t& { return rows[port].dport[family]; });
         }
-        constexpr std::uint32_t kPorts = 1u << FW_ROW_SPORT | 1u << FW_ROW_DPORT;
-        if ((tables_.config.fields[FW_V4] | tables_.config.fields[FW_V6]) & kPorts) tables_.ports = std::move(rows);
+        if (tables_.config.asks_ports) tables_.ports = std::move(rows);
     }
 
     /// Walks over all ports, with what begins and ends at each.
     template <class RowOf>
-    void ports(fw_family family, fw_field field, std::uint16_t fw_entry::*first, std::uint16_t fw_entry::*last, RowOf row_of)
+    void ports(fw_family family, std::uint16_t fw_entry::*first, std::uint16_t fw_entry::*last, RowOf row_of)
     {
         const auto& matches = matches_.of[family];
         std::vector<std::vector<std::pair<std::uint32_t, int>>> changes(FW_PORT_ROWS);
         fw_row any{};
-        bool asked = false;
         for (std::size_t i = 0; i < matches.size(); ++i) {
             const auto& entry = matches[i].entry;
             const auto tuple = tuple_of_[family][i];
@@ -246,12 +242,10 @@ private:
                 set(any, tuple);
                 continue;
             }
-            asked |= entry.*first > 0 || entry.*last < 65535;
+            tables_.config.asks_ports = 1;
             changes[entry.*first].emplace_back(tuple, 1);
             changes[entry.*last + 1u].emplace_back(tuple, -1);
         }
-        if (!asked) return;
-        ask(family, field);
         std::vector<int> holders(FW_MAX_TUPLES);
         fw_row row = any;
         std::uint32_t index = rows_.index(row);

@@ -109,12 +109,14 @@ bool is_met(const Tables& tables, const fw_entry& entry, const Searched& of)
 /// The bits that are in the rows of all fields that rules ask for.
 fw_row candidates(const Tables& tables, Searched& of)
 {
-    const auto asks = [&](fw_field field) { return tables.config.fields[of.family] >> field & 1; };
+    const auto asks = [&](fw_side side) { return tables.config.asks_address[of.family] >> side & 1; };
     std::vector<std::uint32_t> rows{tables.protocols.at(of.packet.protocol).row[of.family]};
-    if (asks(FW_ROW_SPORT)) rows.push_back(tables.ports.at(of.has_ports ? of.packet.sport : +FW_NO_PORT).sport[of.family]);
-    if (asks(FW_ROW_DPORT)) rows.push_back(tables.ports.at(of.has_ports ? of.packet.dport : +FW_NO_PORT).dport[of.family]);
-    if (asks(FW_ROW_SRC)) rows.push_back(of.src = row_of(tables, FW_SRC, of.packet.src));
-    if (asks(FW_ROW_DST)) rows.push_back(of.dst = row_of(tables, FW_DST, of.packet.dst));
+    if (tables.config.asks_ports) {
+        rows.push_back(tables.ports.at(of.has_ports ? of.packet.sport : +FW_NO_PORT).sport[of.family]);
+        rows.push_back(tables.ports.at(of.has_ports ? of.packet.dport : +FW_NO_PORT).dport[of.family]);
+    }
+    if (asks(FW_SRC)) rows.push_back(of.src = row_of(tables, FW_SRC, of.packet.src));
+    if (asks(FW_DST)) rows.push_back(of.dst = row_of(tables, FW_DST, of.packet.dst));
     fw_row left;
     for (auto& word : left.tuples) word = ~0ull;
     for (const auto row : rows)
@@ -169,14 +171,16 @@ TEST_CASE("fw: the tables say what the rules say, one after the other")
     std::mt19937 random{seed};
     for (int policy = 0; policy < 40; ++policy) {
         const auto rules = random_fw_rules(random, 1 + random() % 400);
-        const auto tables = compiled(fw_settings(rules, "drop"));
+        const auto settings = fw_settings(rules, "drop");
+        const auto tables = compiled(settings);
         for (int i = 0; i < 250; ++i) {
             const auto frame = random_fw_frame(random);
             const auto packet = reference_parse(frame);
             const std::string port(1, static_cast<char>('a' + random() % 3));
-            INFO("seed " << seed << " port " << port << " " << describe(frame) << "\n"
-                         << fw_settings(rules, "drop"));
-            REQUIRE(decide(tables, packet, port) == fw_decides(rules, packet, port));
+            const auto decided = decide(tables, packet, port), expected = fw_decides(rules, packet, port);
+            if (decided == expected) continue; // the message below costs more than the search
+            INFO("seed " << seed << " port " << port << " " << describe(frame) << "\n" << settings);
+            CHECK(decided == expected);
         }
     }
 }
@@ -189,7 +193,7 @@ TEST_CASE("fw: a field that no rule asks for has no table")
     CHECK(tables.ports.empty());
     CHECK(tables.blocks4.empty());
     CHECK(tables.points.empty());
-    CHECK(tables.config.fields[FW_V4] == 0);
+    CHECK(tables.config.asks_address[FW_V4] == 0);
     CHECK(compiled("{rules: [" + rules + "{name: last, dport: 80, action: allow}]}").ports.size() == FW_PORT_ROWS);
 }
 
