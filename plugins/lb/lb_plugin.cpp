@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 /// lb: the plugin that the daemon sees. README.md says what it does.
-#include <boost/asio/steady_timer.hpp>
 #include <boost/json/object.hpp>
 #include <memory>
 #include <optional>
 
 #include <spdlog/spdlog.h>
 #include <evnf/plugin.hpp>
+#include <evnf/sweep.hpp>
 
 #include "lb_bpf.skel.h"
 #include "lb_tc_bpf.skel.h"
@@ -17,27 +17,15 @@ namespace evnf::lb {
 namespace {
 
 namespace json = boost::json;
-using namespace std::chrono_literals;
-
-/// One turn of the expiry looks at this many parts of the table (1024 entries each), so that the
-/// loop is never held for long; a whole walk of a large table takes several turns.
-constexpr int kPartsPerTurn = 16;
-constexpr auto kBetweenTurns = 100ms;
-constexpr auto kBetweenWalks = 1s;
 
 class Balancer final : public Plugin {
 public:
-    explicit Balancer(Host& host) : host_{host}, timer_{host.executor()} {}
+    explicit Balancer(Host& host) : host_{host}, expiry_{host, "cannot expire connections", [this] { return live_->connections.expire_some(host_.jiffies()); }} {}
 
     std::unique_ptr<Staged> stage(const Node& config, const Ports& ports) override;
 
-    void start() override { expire_after(kBetweenWalks); }
-
-    void stop() noexcept override
-    {
-        stopped_ = true;
-        timer_.cancel();
-    }
+    void start() override { expiry_.start(); }
+    void stop() noexcept override { expiry_.stop(); }
 
     json::value query(std::string_view verb, const std::vector<std::string>&) override
     {
@@ -55,31 +43,8 @@ public:
     Host& host() { return host_; }
 
 private:
-    void expire_after(std::chrono::milliseconds time)
-    {
-        timer_.expires_after(time);
-        timer_.async_wait([this](const boost::system::error_code& error) {
-            if (!error && !stopped_) expire();
-        });
-    }
-
-    void expire()
-    {
-        bool whole = false;
-        try {
-            const auto now = host_.jiffies();
-            for (int part = 0; part < kPartsPerTurn && !whole; ++part)
-                whole = live_->connections.expire_some(now);
-        } catch (const std::exception& error) {
-            host_.log().error("cannot expire connections: {}", error.what());
-            whole = true;
-        }
-        expire_after(whole ? std::chrono::milliseconds{kBetweenWalks} : kBetweenTurns);
-    }
-
     Host& host_;
-    boost::asio::steady_timer timer_;
-    bool stopped_ = false;
+    Sweep expiry_;
     std::optional<Live> live_;
 };
 
