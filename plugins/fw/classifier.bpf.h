@@ -7,14 +7,7 @@
  */
 #pragma once
 
-#include <evnf/stage.bpf.h>
-
-#include <linux/in.h>
-#include <linux/in6.h>
-
-#include "fw_shared.h"
-
-const volatile struct fw_config fw_config = {};
+#include "connections.bpf.h"
 
 /* Mapped into memory by user space, which fills them in one go; the size is set before loading. */
 #define FW_TABLE(name, row)                                                                        \
@@ -42,6 +35,8 @@ FW_TABLE(fw_entries, struct fw_entry);
  * would tell apart all that may stand there, and follow each.
  */
 struct fw_search {
+	struct fw_l4 l4;
+	struct fw_track track;
 	struct fw_key key;
 	__u64 words; /* of the rows: a bit for each that is still to be looked at */
 	__u64 bits;  /* tuples of the present word that are still to be looked into */
@@ -147,8 +142,8 @@ static __always_inline void fw_find_address(struct fw_search *search, enum fw_si
 /* The packet's rows. A field that no rule asks for has the protocol's once more, which changes nothing. */
 static __always_inline bool fw_find_rows(struct fw_search *search, const struct evnf_packet *pkt)
 {
-	__u32 sport = search->has_ports ? bpf_ntohs(pkt->sport) : FW_NO_PORT, protocol = pkt->protocol;
-	__u32 dport = search->has_ports ? bpf_ntohs(pkt->dport) : FW_NO_PORT;
+	__u32 sport = search->has_ports ? bpf_ntohs(search->l4.sport) : FW_NO_PORT, protocol = pkt->protocol;
+	__u32 dport = search->has_ports ? bpf_ntohs(search->l4.dport) : FW_NO_PORT;
 	const struct fw_protocol_rows *protocols = bpf_map_lookup_elem(&fw_protocols, &protocol);
 	bool v4 = search->family == FW_V4;
 	const struct fw_port_rows *ports;
@@ -279,11 +274,11 @@ static __always_inline bool fw_has_the_rest(const struct fw_entry *entry, const 
 	__u32 conditions = entry->conditions;
 
 	if (conditions & FW_IF_FLAGS &&
-	    (pkt->protocol != IPPROTO_TCP || !search->has_ports || (pkt->tcp_flags & entry->flags_mask) != entry->flags))
+	    (pkt->protocol != IPPROTO_TCP || !search->has_ports || (search->l4.tcp_flags & entry->flags_mask) != entry->flags))
 		return false;
-	if (conditions & FW_IF_ICMP_TYPE && (!search->has_icmp || pkt->icmp_type != entry->icmp_type))
+	if (conditions & FW_IF_ICMP_TYPE && (!search->has_icmp || search->l4.icmp_type != entry->icmp_type))
 		return false;
-	if (conditions & FW_IF_ICMP_CODE && pkt->icmp_code != entry->icmp_code)
+	if (conditions & FW_IF_ICMP_CODE && search->l4.icmp_code != entry->icmp_code)
 		return false;
 	if (conditions & FW_IF_VLAN && pkt->vlan[0] != entry->vlan)
 		return false;
@@ -294,6 +289,8 @@ static __always_inline bool fw_has_the_rest(const struct fw_entry *entry, const 
 	if (conditions & FW_IF_DSCP && !(entry->dscps >> (pkt->tos >> 2) & 1))
 		return false;
 	if (conditions & FW_IF_FRAGMENT && !(entry->fragments >> (pkt->fragment & 7) & 1))
+		return false;
+	if (conditions & FW_IF_STATE && !(entry->states >> (search->track.state & 7) & 1))
 		return false;
 	if (conditions & FW_IF_MAC && search->key.l2 >> 16 != entry->mac)
 		return false;
@@ -372,16 +369,16 @@ static long fw_step(__u32 step, struct fw_walk *walk)
 	return fw_look(walk->search, walk->pkt);
 }
 
+/* What the rules are asked about; the search is to begin. */
 static __always_inline void fw_begin(struct fw_search *search, const struct evnf_packet *pkt, __u64 mac)
 {
-	bool whole = pkt->fragment != EVNF_FRAGMENT_LATER;
 	__u64 ports = 0;
 
-	search->has_ports = whole && (pkt->protocol == IPPROTO_TCP || pkt->protocol == IPPROTO_UDP ||
-				      pkt->protocol == IPPROTO_SCTP);
-	search->has_icmp = whole && pkt->protocol == (pkt->ip_version == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+	search->has_ports = search->l4.known && (pkt->protocol == IPPROTO_TCP || pkt->protocol == IPPROTO_UDP ||
+						 pkt->protocol == IPPROTO_SCTP);
+	search->has_icmp = search->l4.known && pkt->protocol == (pkt->ip_version == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
 	if (search->has_ports)
-		ports = (__u64)bpf_ntohs(pkt->sport) << 32 | (__u32)bpf_ntohs(pkt->dport) << 16;
+		ports = (__u64)bpf_ntohs(search->l4.sport) << 32 | (__u32)bpf_ntohs(search->l4.dport) << 16;
 	search->key.src = pkt->src;
 	search->key.dst = pkt->dst;
 	search->key.l4 = ports | pkt->protocol;
@@ -421,15 +418,11 @@ static __always_inline __u32 fw_try_all(const struct fw_search *search, const st
 
 /*
  * The rule's index in fw_rules; fw_config.rules where none matches. FW_TOO_LONG
- * where the search took too long, FW_NOTHING where a table is not whole.
+ * where the search took too long, FW_NOTHING where a table is not whole. The
+ * search has the packet's L4 header and state.
  */
-static __always_inline __u32 fw_classify(const struct evnf_packet *pkt, __u64 mac)
+static __always_inline __u32 fw_classify(struct fw_search *search, const struct evnf_packet *pkt, __u64 mac)
 {
-	__u32 zero = 0;
-	struct fw_search *search = bpf_map_lookup_elem(&fw_searches, &zero);
-
-	if (!search)
-		return FW_NOTHING;
 	fw_begin(search, pkt, mac);
 	if (!fw_config.few)
 		return fw_search_tuples(search, pkt);

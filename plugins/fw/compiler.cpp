@@ -77,7 +77,10 @@ public:
     explicit Compiler(const std::vector<Rule>& rules) : matches_{take_apart(rules)}
     {
         tables_.config.rules = static_cast<std::uint32_t>(rules.size());
-        for (const auto& rule : rules) tables_.config.asks_mac |= !rule.macs.empty();
+        for (const auto& rule : rules) {
+            tables_.config.asks_mac |= !rule.macs.empty();
+            tables_.config.asks_state |= rule.states.has_value();
+        }
     }
 
     Tables compile()

@@ -68,14 +68,32 @@ static __always_inline int fw_act(const struct fw_rule *rule)
 	}
 }
 
+static __always_inline struct fw_search *fw_current_search(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&fw_searches, &zero);
+}
+
 EVNF_STAGE(fw, ctx, pkt)
 {
-	__u32 first = fw_classify(pkt, fw_config.asks_mac ? fw_source_mac(ctx, pkt) : 0);
-	const struct fw_rule *rule = bpf_map_lookup_elem(&fw_rules, &first);
+	struct fw_search *search = fw_current_search();
+	struct fw_connection *connection = NULL;
+	const struct fw_rule *rule;
+	__u32 first;
 
+	if (!search)
+		return evnf_drop(EVNF_REASON_INTERNAL);
+	fw_read_l4(ctx, pkt, &search->l4);
+	if (fw_config.asks_state)
+		connection = fw_track_packet(ctx, pkt, &search->l4, &search->track);
+	first = fw_classify(search, pkt, fw_config.asks_mac ? fw_source_mac(ctx, pkt) : 0);
+	rule = bpf_map_lookup_elem(&fw_rules, &first);
 	if (!rule)
 		return evnf_drop(first == FW_TOO_LONG ? EVNF_REASON_SEARCH_LIMIT : EVNF_REASON_INTERNAL);
 	fw_count(rule, pkt);
 	evnf_note(pkt, first + 1);
+	if (fw_config.asks_state && rule->action == FW_ALLOW)
+		fw_remember(ctx, pkt, &search->l4, &search->track, connection);
 	return fw_act(rule);
 }

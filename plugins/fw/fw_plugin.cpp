@@ -6,6 +6,7 @@
 
 #include <evnf/plugin.hpp>
 #include <evnf/slots.hpp>
+#include <evnf/sweep.hpp>
 
 #include <sys/mman.h>
 
@@ -13,6 +14,7 @@
 #include <optional>
 
 #include "compiler.hpp"
+#include "connections.hpp"
 #include "fw_bpf.skel.h"
 #include "fw_tc_bpf.skel.h"
 #include "rules.hpp"
@@ -25,6 +27,8 @@ static_assert(sizeof(fw_rule_name) == sizeof(SlotName));
 
 /// Raise it when the meaning of fw_counters or fw_rule_names changes.
 constexpr std::uint32_t kLayout = 2;
+/// Connections, in one answer.
+constexpr std::size_t kMostListed = 10'000;
 
 /// A rule, or the default, as `fw rules` lists it.
 struct Listed {
@@ -37,6 +41,7 @@ struct Listed {
 struct Live {
     std::shared_ptr<const Maps> maps;
     std::vector<Listed> rules; ///< in order, the default last
+    std::optional<Connections> connections; ///< where they are tracked
 };
 
 std::vector<std::string> names_of(const std::vector<Rule>& rules)
@@ -77,9 +82,11 @@ void for_each_table(const Tables& tables, Visit visit)
 
 class FwStaged final : public Staged {
 public:
-    FwStaged(Policy policy, Live& live, spdlog::logger& log)
-        : policy_{std::move(policy)}, tables_{compile(policy_.rules)}, live_{live}, log_{log}
+    FwStaged(Policy policy, Live& live, Host& host)
+        : policy_{std::move(policy)}, tables_{compile(policy_.rules)}, live_{live}, host_{host}, timeouts_{timeouts_of(policy_.tracking, host.jiffies_per_second())}
     {
+        tables_.config.loose = policy_.tracking.loose;
+        std::copy(timeouts_.begin(), timeouts_.end(), tables_.config.timeouts);
     }
 
     std::unique_ptr<FastPath> open(FastPathHook hook) override
@@ -88,6 +95,10 @@ public:
             hook, [this](auto& skeleton) { skeleton.rodata->fw_config = tables_.config; });
         for_each_table(tables_, [&](const char* name, const auto& rows) { resize(*fast_path, name, rows.size()); });
         resize(*fast_path, "fw_rules", policy_.rules.size() + 1);
+        if (policy_.asks_state()) {
+            resize(*fast_path, "fw_connections", policy_.tracking.max_connections);
+            resize(*fast_path, "fw_half_open", policy_.tracking.max_half_open);
+        }
         return fast_path;
     }
 
@@ -117,9 +128,10 @@ public:
     void commit(std::shared_ptr<const Maps> maps) noexcept override
     try {
         slots_->commit(*plan_, maps->get("fw_rule_names"));
-        live_ = {std::move(maps), std::move(listed_)};
+        live_ = {maps, std::move(listed_), std::nullopt};
+        if (policy_.asks_state()) live_.connections.emplace(*maps, timeouts_);
     } catch (const std::exception& error) {
-        log_.error("the names of the rules' counters were not kept: {}", error.what());
+        host_.log().error("the names of the rules' counters were not kept: {}", error.what());
     }
 
 private:
@@ -158,7 +170,8 @@ private:
     Policy policy_;
     Tables tables_;
     Live& live_;
-    spdlog::logger& log_;
+    Host& host_;
+    Timeouts timeouts_;
     std::optional<Slots> slots_;
     std::optional<Slots::Plan> plan_;
     std::vector<Listed> listed_;
@@ -166,14 +179,17 @@ private:
 
 class FwPlugin final : public Plugin {
 public:
-    explicit FwPlugin(Host& host) : host_{host} {}
+    explicit FwPlugin(Host& host) : host_{host}, expiry_{host, "cannot expire connections", [this] { return expire_some(); }} {}
+
+    void start() override { expiry_.start(); }
+    void stop() noexcept override { expiry_.stop(); }
 
     std::unique_ptr<Staged> stage(const Node& config, const Ports& ports) override
     {
         auto policy = read_policy(config, ports);
         if (!config.problems().empty()) return nullptr;
         try {
-            return std::make_unique<FwStaged>(std::move(policy), live_, host_.log());
+            return std::make_unique<FwStaged>(std::move(policy), live_, host_);
         } catch (const std::length_error& error) {
             config.error(error.what());
             return nullptr;
@@ -182,10 +198,10 @@ public:
 
     boost::json::value query(std::string_view verb, const std::vector<std::string>& args) override
     {
-        if (verb != "rules" || !args.empty()) throw UnknownVerb{{"rules"}};
-        boost::json::array rules;
-        for (const auto& rule : live_.rules) rules.push_back(counted(rule));
-        return rules;
+        if (verb == "rules" && args.empty()) return show_rules();
+        if (verb == "connections" && args.empty()) return show_connections();
+        if (verb == "tracking" && args.empty()) return show_tracking();
+        throw UnknownVerb{{"connections", "rules", "tracking"}};
     }
 
     boost::json::value explain(const evnf_packet&, std::uint64_t note) override
@@ -196,6 +212,37 @@ public:
     }
 
 private:
+    bool expire_some() { return !live_.connections || live_.connections->expire_some(host_.jiffies()); }
+
+    boost::json::array show_rules() const
+    {
+        boost::json::array rules;
+        for (const auto& rule : live_.rules) rules.push_back(counted(rule));
+        return rules;
+    }
+
+    boost::json::array show_connections() const
+    {
+        if (!live_.connections) return {};
+        return live_.connections->list(host_.jiffies(), host_.jiffies_per_second(), kMostListed);
+    }
+
+    boost::json::object show_tracking() const
+    {
+        if (!live_.connections) return {};
+        fw_connection_counters sum{};
+        for (const auto& cpu : live_.maps->get("fw_connection_counters").find_per_cpu<fw_connection_counters>(__u32{0})) {
+            sum.opened += cpu.opened;
+            sum.moved += cpu.moved;
+            sum.refused += cpu.refused;
+        }
+        return {{"max_connections", live_.maps->get("fw_connections").info().max_entries},
+                {"max_half_open", live_.maps->get("fw_half_open").info().max_entries},
+                {"opened", sum.opened},
+                {"moved", sum.moved},
+                {"refused", sum.refused}};
+    }
+
     boost::json::value counted(const Listed& rule) const
     {
         fw_counters sum{};
@@ -208,6 +255,7 @@ private:
 
     Host& host_;
     Live live_;
+    Sweep expiry_;
 };
 
 } // namespace

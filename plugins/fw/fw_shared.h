@@ -7,7 +7,7 @@
 #ifndef FW_SHARED_H
 #define FW_SHARED_H
 
-#include <evnf/packet_shared.h>
+#include "connections_shared.h"
 
 enum {
 	FW_MAX_RULES = 16384,
@@ -131,6 +131,7 @@ enum fw_condition {
 	FW_SRC_NOT_IN_GROUP = 1 << 13,
 	FW_DST_NOT_IN_GROUP = 1 << 14,
 	FW_LAST = 1 << 15, /* of its list */
+	FW_IF_STATE = 1 << 16,
 };
 
 /* A rule, or one of those that it stands for: lists and ranges are several. Complete: hashes only lead to it. */
@@ -150,7 +151,8 @@ struct fw_entry {
 	__u8 icmp_type, icmp_code;
 	__u8 fragments; /* a bit for each enum evnf_fragment */
 	__u8 src_group, dst_group;
-	__u8 pad[4];
+	__u8 states; /* a bit for each enum fw_state */
+	__u8 pad[3];
 };
 EVNF_STATIC_ASSERT(sizeof(struct fw_entry) == 120);
 
@@ -166,6 +168,9 @@ struct fw_config {
 	__u32 few_count[FW_FAMILIES];    /* and no other table is there */
 	__u32 asks_mac;
 	__u32 asks_ports;
+	__u32 asks_state;
+	__u32 loose;                     /* a TCP connection may begin with any segment */
+	__u32 timeouts[FW_PHASES];       /* jiffies, by enum fw_phase */
 	__u32 pad;
 };
 

@@ -170,6 +170,10 @@ private:
             entry.conditions |= FW_IF_FRAGMENT;
             entry.fragments = *rule.fragments;
         }
+        if (rule.states) {
+            entry.conditions |= FW_IF_STATE;
+            entry.states = *rule.states;
+        }
         return entry;
     }
 

@@ -18,6 +18,7 @@ namespace {
 
 constexpr std::string_view kEstablishedName = "established";
 constexpr std::int64_t kMaxVlan = 4094;
+constexpr std::int64_t kMostConnections = 16'000'000;
 
 const std::vector<std::pair<std::string_view, fw_action>>& rule_actions()
 {
@@ -229,6 +230,18 @@ std::uint8_t read_fragments(const Node& node)
         {"yes", first | later}, {"no", none}, {"first", first}, {"later", later}});
 }
 
+std::uint8_t read_states(const Node& node)
+{
+    std::uint8_t states = 0;
+    for (const auto& element : elements(node))
+        states |= static_cast<std::uint8_t>(1u << element.one_of(std::vector<std::pair<std::string_view, fw_state>>{
+                                                {"new", FW_STATE_NEW},
+                                                {"established", FW_STATE_ESTABLISHED},
+                                                {"related", FW_STATE_RELATED},
+                                                {"invalid", FW_STATE_INVALID}}));
+    return states;
+}
+
 fw_action read_action(const Node& node)
 {
     if (node.is_scalar() && node.yaml().Scalar() == "reject") {
@@ -251,7 +264,7 @@ public:
 
     Rule read()
     {
-        for (const auto* key : {"state", "limit", "log"}) map_.not_supported(key);
+        for (const auto* key : {"limit", "log"}) map_.not_supported(key);
         rule_.name = read_name(map_.required("name"));
         rule_.action = read_action(map_.required("action"));
         if (const auto src = map_.optional("src")) rule_.src = read_addresses(*src, sets_);
@@ -261,6 +274,7 @@ public:
         if (const auto mac = map_.optional("src_mac")) rule_.macs = read_macs(*mac);
         if (const auto dscp = map_.optional("dscp")) rule_.dscps = read_dscps(*dscp);
         if (const auto fragment = map_.optional("fragment")) rule_.fragments = read_fragments(*fragment);
+        if (const auto state = map_.optional("state")) rule_.states = read_states(*state);
         if (const auto port = map_.optional("in_port")) rule_.in_ports = read_in_ports(*port, ports_);
         read_l4();
         map_.done();
@@ -342,6 +356,35 @@ std::vector<Rule> read_rules(const Node& node, const Sets& sets, const Ports& po
     return rules;
 }
 
+void read_timeouts(const Node& node, Tracking& tracking)
+{
+    using namespace std::chrono_literals;
+    Map map{node};
+    const auto read = [&](std::string_view key, std::chrono::milliseconds& timeout) {
+        if (const auto value = map.optional(key)) timeout = value->duration(1s, 168h);
+    };
+    read("syn", tracking.syn);
+    read("established", tracking.established);
+    read("fin", tracking.fin);
+    read("udp", tracking.udp);
+    read("icmp", tracking.icmp);
+    read("other", tracking.other);
+    map.done();
+}
+
+Tracking read_tracking(Map& map)
+{
+    Tracking tracking;
+    const auto read = [&](std::string_view key, std::uint32_t& most) {
+        if (const auto node = map.optional(key)) most = static_cast<std::uint32_t>(node->integer(1, kMostConnections));
+    };
+    read("max_connections", tracking.max_connections);
+    read("max_half_open", tracking.max_half_open);
+    if (const auto node = map.optional("loose")) tracking.loose = node->boolean();
+    if (const auto node = map.optional("timeouts")) read_timeouts(*node, tracking);
+    return tracking;
+}
+
 std::string_view name_in(const std::vector<std::pair<std::string_view, fw_action>>& names, fw_action action)
 {
     return std::find_if(names.begin(), names.end(), [&](const auto& e) { return e.second == action; })->first;
@@ -356,6 +399,7 @@ Policy read_policy(const Node& config, const Ports& ports)
     if (const auto node = map.optional("sets")) policy.sets = read_sets(*node);
     if (const auto node = map.optional("default")) policy.fallback = node->one_of(fallbacks());
     if (const auto node = map.optional("rules")) policy.rules = read_rules(*node, policy.sets, ports);
+    policy.tracking = read_tracking(map);
     map.done();
     return policy;
 }
@@ -364,6 +408,11 @@ bool Policy::leaves_to_netfilter() const
 {
     return fallback == FW_NETFILTER ||
            std::any_of(rules.begin(), rules.end(), [](const Rule& rule) { return rule.action == FW_NETFILTER; });
+}
+
+bool Policy::asks_state() const
+{
+    return std::any_of(rules.begin(), rules.end(), [](const Rule& rule) { return rule.states.has_value(); });
 }
 
 std::string_view action_name(fw_action action)

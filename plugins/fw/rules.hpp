@@ -2,6 +2,7 @@
 /// The rules as the configuration has them: YAML in, checked rules out. Knows no kernel.
 #pragma once
 
+#include <chrono>
 #include <compare>
 #include <cstdint>
 #include <optional>
@@ -46,15 +47,28 @@ struct Rule {
     std::vector<std::uint64_t> macs;     ///< of the source, the first byte in bits 40 to 47
     std::vector<std::uint8_t> dscps;
     std::optional<std::uint8_t> fragments; ///< a bit for each enum evnf_fragment
+    std::optional<std::uint8_t> states;    ///< a bit for each enum fw_state
+};
+
+/// How connections are remembered, where rules ask for their state.
+struct Tracking {
+    std::uint32_t max_connections = 1'000'000;
+    std::uint32_t max_half_open = 262'144;
+    bool loose = false; ///< a TCP connection may begin with any segment
+    std::chrono::milliseconds syn = std::chrono::seconds{30}, established = std::chrono::hours{2}, fin = std::chrono::seconds{30},
+                              udp = std::chrono::seconds{60}, icmp = std::chrono::seconds{30}, other = std::chrono::minutes{10};
 };
 
 struct Policy {
     std::vector<Rule> rules; ///< the first that matches decides
     fw_action fallback = FW_NETFILTER;
     Sets sets; ///< as the rules read them
+    Tracking tracking;
 
     /// Whether any packet may be left to the kernel's own firewall.
     bool leaves_to_netfilter() const;
+    /// Whether connections must be tracked.
+    bool asks_state() const;
 };
 
 /// Name of the default in counters and explanations; no rule may have it.

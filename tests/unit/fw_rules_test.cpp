@@ -285,11 +285,40 @@ TEST_CASE("fw: what is wrong with a rule is said, and where")
          "f:2:40: rules[0].inner_vlan: must be a whole number from 0 to 4094, not '4095'"},
         {"inner_vlan: []", "f:2:40: rules[0].inner_vlan: must not be an empty list"},
         {"dprot: 80", "f:2:28: rules[0].dprot: unknown key (did you mean 'dport'?)"},
-        {"state: established", "f:2:28: not supported by this version: rules[0].state"},
+        {"state: old", "f:2:35: rules[0].state: must be one of new, established, related, invalid, not 'old'"},
+        {"state: []", "f:2:35: rules[0].state: must not be an empty list"},
         {"log: false", "f:2:28: not supported by this version: rules[0].log"},
         {"limit: {rate: 1/s}", "f:2:28: not supported by this version: rules[0].limit"},
     };
     for (const auto& [conditions, message] : wrong) CHECK(problems(conditions) == Lines{message});
+}
+
+TEST_CASE("fw: states are a set, and without any of them nothing is tracked")
+{
+    CHECK(rule("state: established").states == 1 << FW_STATE_ESTABLISHED);
+    CHECK(rule("state: [new, invalid, new]").states == (1 << FW_STATE_NEW | 1 << FW_STATE_INVALID));
+    CHECK_FALSE(rule("dport: 80").states);
+    CHECK(read("rules: [{name: r, state: related, action: drop}]").policy.asks_state());
+    CHECK_FALSE(read("rules: [{name: r, action: drop}]").policy.asks_state());
+}
+
+TEST_CASE("fw: how connections are tracked has bounds")
+{
+    const auto tracking =
+        read("max_connections: 5\nmax_half_open: 6\nloose: true\ntimeouts: {syn: 1s, established: 1h, icmp: 2s, other: 3m}").policy.tracking;
+    CHECK(tracking.max_connections == 5);
+    CHECK(tracking.max_half_open == 6);
+    CHECK(tracking.loose);
+    CHECK(tracking.syn == std::chrono::seconds{1});
+    CHECK(tracking.established == std::chrono::hours{1});
+    CHECK(tracking.fin == std::chrono::seconds{30});
+    CHECK(tracking.icmp == std::chrono::seconds{2});
+    CHECK(tracking.other == std::chrono::minutes{3});
+    CHECK(read("max_connections: 0").errors == Lines{"f:1:18: max_connections: must be a whole number from 1 to 16000000, not '0'"});
+    CHECK(read("max_half_open: x").errors.size() == 1);
+    CHECK(read("loose: maybe").errors.size() == 1);
+    CHECK(read("timeouts: {syn: 0s}").errors.size() == 1);
+    CHECK(read("timeouts: {sync: 1s}").errors.size() == 1);
 }
 
 TEST_CASE("fw: a condition without a value does not widen the rule")

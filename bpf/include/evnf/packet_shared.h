@@ -145,7 +145,7 @@ struct evnf_packet {
 	__u8 readdressed;     /* a stage gave it another destination */
 	__u8 ordinal;         /* of the ingress port among those of its chain */
 	__u8 bare;            /* leaves by an interface without link header: the frame begins with the IP header */
-	__u8 pad[4];
+	__be32 fragment_id;   /* of a fragment: the same in all fragments of a packet */
 	__u64 now;            /* jiffies at entry: the one clock read of a packet */
 	__u64 note[EVNF_MAX_STAGES]; /* a stage's own remark for --replay; valid where visited says so */
 };

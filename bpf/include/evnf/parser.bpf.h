@@ -131,6 +131,7 @@ static __always_inline int evnf_parse_ipv4(evnf_ctx *ctx, struct evnf_packet *pk
 	pkt->ip_options = header_length > sizeof(*ip);
 	pkt->l3_length = total_length;
 	pkt->l4_offset = pkt->l3_offset + header_length;
+	pkt->fragment_id = ip->id;
 	if (fragment & IP_OFFSET_MASK)
 		pkt->fragment = EVNF_FRAGMENT_LATER;
 	else
@@ -174,6 +175,7 @@ static __always_inline __u32 evnf_parse_extension(evnf_ctx *ctx, struct evnf_pac
 			pkt->fragment = EVNF_FRAGMENT_LATER;
 		else if (bits & 1)
 			pkt->fragment = EVNF_FRAGMENT_FIRST;
+		pkt->fragment_id = fragment->id;
 		return sizeof(*fragment);
 	}
 	if (protocol == IPPROTO_ROUTING && header->routing_type == 0) {
