@@ -19,7 +19,7 @@ def name:
         "route-64B": "routing", "fw-1-rule-64B": "fw, 1 rule", "fw-100-rules-64B": "fw, 100 rules",
         "fw-dpi-64B": "fw, dpi", "chain-64B": "fw, dpi, lb: routed", "vip-64B": "fw, dpi, lb: to a VIP",
         "empty-program": "empty program", "no-plugin": "entry and forwarder", "fw-1-rule": "fw, 1 rule",
-        "fw-100-rules": "fw, 100 rules", "dpi-known-flow": "dpi, known flow", "lb-no-service": "lb, no service",
+        "fw-100-rules": "fw, 100 rules", "fw-known-connection": "fw, known connection", "dpi-known-flow": "dpi, known flow", "lb-no-service": "lb, no service",
         "lb-known-connection": "lb, known connection",
         "tc-forwarder": "entry and forwarder", "tc-chain": "fw, dpi, lb: routed", "tc-vip": "fw, dpi, lb: to a VIP",
         "chain-routed": "fw, dpi, lb: routed", "chain-vip": "fw, dpi, lb: to a VIP"

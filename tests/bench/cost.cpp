@@ -45,6 +45,10 @@ std::string fw(unsigned count)
     return text + "      - {name: last, dst: 10.0.0.0/8, proto: udp, dport: 7, action: allow}\n";
 }
 
+/// Connections are tracked; the packet's is established.
+const std::string kStateful =
+    "  fw:\n    default: drop\n    rules:\n      - {name: last, state: established, action: allow}\n"
+    "      - {name: begins, state: new, proto: udp, dport: 7, action: allow}\n";
 const std::string kDpi = "  dpi: {}\n";
 const std::string kLb =
     "  lb: {services: [{name: echo, vip: 10.2.0.2, port: 7, proto: udp,"
@@ -60,6 +64,7 @@ std::vector<Case> cases()
         {"no-plugin", "[]", "", kServer},
         {"fw-1-rule", "[fw]", fw(1), kServer},
         {"fw-100-rules", "[fw]", fw(100), kServer},
+        {"fw-known-connection", "[fw]", kStateful, kServer},
         {"dpi-known-flow", "[dpi]", kDpi, kServer},
         {"lb-no-service", "[lb]", kLb, kServer},
         {"lb-known-connection", "[lb]", kLb, kVip},
@@ -88,6 +93,8 @@ public:
           chain_{"ports: [{name: in, chain: " + one.chain + "}]\n" +
                  (one.plugins.empty() ? "" : "plugins:\n" + one.plugins)}
     {
+        chain_.run("in", frame_);
+        chain_.run("in", packet(Eth{}, Ipv4{.src = one.address, .dst = "10.1.0.2"}, Udp{.sport = 7, .dport = 1234}));
         for (unsigned i = 0; i < kWarmUp; ++i) run_once();
     }
 
