@@ -32,6 +32,8 @@ constexpr std::string_view kUsage = R"(usage: evnfctl [OPTIONS] COMMAND
   detach                 takes the programs off every port and removes all state
   check FILE             validates a configuration file; needs no daemon
   INSTANCE VERB [ARG…]   asks a plugin: fw rules, dpi flows, dpi apps, lb backends, lb connections
+  fw import iptables-save FILE
+                         writes rules of fw that decide as iptables does; needs no daemon
 
 )";
 
@@ -64,6 +66,18 @@ bool among(const std::array<std::string_view, N>& names, const std::string& name
     execv(beside.c_str(), argv);
     execvp("evnfd", argv);
     throw std::system_error{errno, std::generic_category(), fmt::format("cannot run {}", beside.string())};
+}
+
+/// Becomes the program that a plugin has for a verb, ../lib/evnf/INSTANCE-VERB: it needs no daemon, and reads its arguments itself.
+void become_tool(int argc, char** argv)
+{
+    if (argc < 3 || *argv[1] == '-' || *argv[2] == '-') return;
+    const auto name = fmt::format("{}-{}", argv[1], argv[2]);
+    if (name.find('/') != std::string::npos) return;
+    const auto tool = std::filesystem::read_symlink("/proc/self/exe").parent_path().parent_path() / "lib/evnf" / name;
+    if (access(tool.c_str(), X_OK) != 0) return;
+    execv(tool.c_str(), argv + 2);
+    throw std::system_error{errno, std::generic_category(), fmt::format("cannot run {}", tool.string())};
 }
 
 /// What to send for the words of the command line: the command, and its arguments.
@@ -137,6 +151,7 @@ void run(const Arguments& arguments)
 
 int main(int argc, char** argv)
 try {
+    become_tool(argc, argv);
     run(parse(argc, argv));
     return kDone;
 } catch (const evnf::ctl::Refused& refused) {
