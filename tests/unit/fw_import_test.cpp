@@ -196,8 +196,6 @@ TEST_CASE("import: ICMP types are names and numbers of the file's family, with c
     CHECK(match("-p icmp -m icmp --icmp-type fragmentation-needed") == match("-p icmp -m icmp --icmp-type 3/4"));
     CHECK(match("-p icmp -m icmp --icmp-type any") == "src: 0.0.0.0/0, proto: icmp");
     CHECK(match("-p ipv6-icmp -m icmp6 --icmpv6-type echo-request", kIpv6) == "src: \"::/0\", proto: icmpv6, icmp_type: 128");
-    const auto others = match("-p icmp -m icmp ! --icmp-type 8");
-    CHECK_THAT(others, ContainsSubstring("[0, 1, 2, 3, 4, 5, 6, 7, 9, "));
 }
 
 TEST_CASE("import: connection states, MAC addresses, DSCPs and interfaces")
@@ -231,6 +229,7 @@ TEST_CASE("import: what a rule asks beyond our conditions leaves all that may ma
     check_stays("-d 10.0.0.0/8 -m limit --limit 5/min --limit-burst 7 -j ACCEPT", "not offloaded: -m limit", "dst: 10.0.0.0/8");
     check_stays("-p tcp -m set --match-set bad src -j DROP", "not offloaded: -m set", "src: 0.0.0.0/0, proto: tcp");
     check_stays("-p tcp -m string --string -j --algo bm -j DROP", "not offloaded: -m string", "src: 0.0.0.0/0, proto: tcp");
+    check_stays("-p icmp -m icmp ! --icmp-type 8 -j DROP", "not offloaded: ! --icmp-type 8", "src: 0.0.0.0/0, proto: icmp");
     check_stays("-p udplite -m multiport --dports 5 -j DROP", "not offloaded: ports of that protocol", "src: 0.0.0.0/0, proto: 136");
     check_stays("-p tcp -m tcp --dport 80 --tcp-option 8 -j DROP", "not offloaded: --tcp-option", "src: 0.0.0.0/0, proto: tcp, dport: 80");
     check_stays("-p tcp -m conntrack --ctstate NEW,DNAT -j DROP", "not offloaded: --ctstate NEW,DNAT", "src: 0.0.0.0/0, proto: tcp");
@@ -395,7 +394,7 @@ TEST_CASE("import: the firewall accepts what is written")
     const auto settings = import(file("-A FORWARD -p tcp --syn -m multiport --ports 1,2:3 ! -s 10.0.0.0/8 -i br-lan.7 -j a\n"
                                       "-A a -m mac --mac-source 02:00:5E:10:00:01 -m dscp ! --dscp 0x01 -j RETURN\n"
                                       "-A a -m comment --comment \"}: - \x01 \xff #'\" -j DROP\n"
-                                      "-A FORWARD -p icmp -m icmp ! --icmp-type 3/4 -j ACCEPT\n-A FORWARD ! -p tcp -o x -j DROP\n"))
+                                      "-A FORWARD -p icmp -m icmp --icmp-type 3/4 -j ACCEPT\n-A FORWARD ! -p tcp -o x -j DROP\n"))
                               .settings;
     evnf::Problems problems{"f"};
     const auto root = YAML::Load(settings);

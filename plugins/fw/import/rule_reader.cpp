@@ -298,8 +298,11 @@ private:
 
     void icmp(Value value)
     {
+        const auto types = icmp_of(value, scope_.family);
+        // The firewall tries the types of a rule one after the other: 255 would be too many.
+        if (negated_ && types && !types->is_all()) return leave_out_value(value);
         Conditions said = all_;
-        narrow(said.icmp, icmp_of(value, scope_.family), value);
+        narrow(said.icmp, types, value);
         asks_icmp_ = true;
         icmp_ = icmp_ & Alternatives{said};
     }
