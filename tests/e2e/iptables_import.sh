@@ -12,7 +12,7 @@ bash "$LAB_SOURCE/iptables_rules.sh" >"$rules"
 (($(grep -c '^-A' "$rules") >= 500)) || fail "the file has fewer than 500 rules"
 "$EVNFCTL" fw import iptables-save "$rules" >"$LAB_DIR/fw.yaml" 2>"$LAB_DIR/report" || fail "import: $(cat "$LAB_DIR/report")"
 cat "$LAB_DIR/report"
-for left in '-o eth1' '-m length' '-m limit' '-j NFLOG' '-j LOG' 'chain INPUT'; do
+for left in '-o eth1' '-m length' '-m limit' '-j NFLOG' '-j LOG' 'chain INPUT' 'table nat'; do
     grep -qe "$left" "$LAB_DIR/report" || fail "the report does not name what stays: $left"
 done
 config "$LAB_DIR/evnf.yaml" < <(printf 'ports:\n  - {name: eth0, chain: [fw]}\n  - {name: eth1, chain: [fw]}\n'; cat "$LAB_DIR/fw.yaml")

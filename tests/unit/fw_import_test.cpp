@@ -288,6 +288,46 @@ TEST_CASE("import: other tables and chains are listed, and netfilter's")
     CHECK_THAT(text, ContainsSubstring("0 of 0 rules"));
 }
 
+TEST_CASE("import: what nat, mangle and raw may change before FORWARD goes to netfilter first")
+{
+    const auto nat = "*nat\n:PREROUTING ACCEPT\n:web -\n:POSTROUTING ACCEPT\n"
+                     "-A PREROUTING -d 10.2.0.2/32 -p tcp -m tcp --dport 80 -j web\n-A PREROUTING -p udp -j RETURN\n"
+                     "-A web -j DNAT --to-destination 10.3.1.2:8080\nCOMMIT\n"
+                     "*raw\n:PREROUTING ACCEPT\n-A PREROUTING -s 10.9.0.0/16 -j CT --notrack\n-A PREROUTING -j LOG\nCOMMIT\n";
+    const auto [settings, text] = import(nat + file("-A FORWARD -s 10.0.0.0/8 -j DROP\n-A FORWARD -p tcp -j ACCEPT\n"));
+    CHECK(rules_in(settings) == Lines{"PREROUTING-1-netfilter, dst: 10.2.0.2/32, proto: tcp, dport: 80, action: netfilter",
+                                      "PREROUTING-1-netfilter-2, src: 10.9.0.0/16, action: netfilter",
+                                      "FORWARD-1, src: 10.0.0.0/8, action: drop",
+                                      "web-1-netfilter, src: 10.3.1.2/32, proto: tcp, action: netfilter",
+                                      "FORWARD-2, src: 0.0.0.0/0, proto: tcp, action: allow"});
+    CHECK_THAT(text, ContainsSubstring("f:7: -A web -j DNAT --to-destination 10.3.1.2:8080  # table nat\n"));
+}
+
+TEST_CASE("import: what tables change behind FORWARD goes to netfilter where FORWARD allows it")
+{
+    const std::string nat = "*nat\n:POSTROUTING ACCEPT\n-A POSTROUTING -s 10.1.0.0/16 -o eth1 -j MASQUERADE\n"
+                            "-A POSTROUTING -s 10.2.0.0/16 -j SNAT --to-source 192.0.2.1\nCOMMIT\n";
+    CHECK(rules_in(import(nat + file("-A FORWARD -p udp -j DROP\n-A FORWARD -s 10.2.0.0/16 -j ACCEPT\n-A FORWARD -p tcp -j ACCEPT\n")).settings) ==
+          Lines{"POSTROUTING-2-netfilter, dst: 192.0.2.1/32, action: netfilter", "FORWARD-1, src: 0.0.0.0/0, proto: udp, action: drop",
+                "POSTROUTING-2-netfilter-2, src: 10.2.0.0/16, action: netfilter",
+                "POSTROUTING-1-netfilter, src: 10.1.0.0/16, proto: tcp, action: netfilter",
+                "POSTROUTING-2-netfilter-3, src: 10.2.0.0/16, proto: tcp, action: netfilter",
+                "FORWARD-3, src: 0.0.0.0/0, proto: tcp, action: allow"});
+}
+
+TEST_CASE("import: where another table may change any packet, only drops are offloaded, or nothing")
+{
+    const auto masquerade = import("*nat\n:POSTROUTING ACCEPT\n-A POSTROUTING -o ppp0 -j MASQUERADE\nCOMMIT\n" +
+                                   file("-A FORWARD -p udp -j DROP\n", "ACCEPT"));
+    CHECK(rules_in(masquerade.settings) == Lines{"FORWARD-1, src: 0.0.0.0/0, proto: udp, action: drop"});
+    CHECK_THAT(masquerade.settings, ContainsSubstring("default: netfilter\n"));
+    CHECK_THAT(masquerade.report, ContainsSubstring("table nat; any packet may match"));
+    const auto marked = import("*mangle\n:PREROUTING ACCEPT\n-A PREROUTING -j MARK --set-mark 1\nCOMMIT\n" + file("-A FORWARD -p udp -j DROP\n"));
+    CHECK(rules_in(marked.settings) == Lines{});
+    CHECK_THAT(marked.settings, ContainsSubstring("default: netfilter\n"));
+    CHECK_THAT(marked.report, ContainsSubstring("0 of 1 rules"));
+}
+
 // ---------------------------------------------------------------- chains
 
 TEST_CASE("import: a user's chain is asked under the conditions of the jump")

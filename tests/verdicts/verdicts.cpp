@@ -110,14 +110,16 @@ Rule read_rule(std::istream& words)
     return rule;
 }
 
-/// All of FORWARD and of users' chains.
+/// All of the table filter but INPUT's.
 std::vector<Rule> read_rules(const std::string& file)
 {
     std::vector<Rule> rules;
+    bool in_filter = false;
     std::ifstream in{file};
     for (std::string line; std::getline(in, line);) {
         std::istringstream words{line};
-        if (line.starts_with("-A ") && !line.starts_with("-A INPUT")) rules.push_back(read_rule(words));
+        if (line.starts_with('*')) in_filter = line == "*filter";
+        if (in_filter && line.starts_with("-A ") && !line.starts_with("-A INPUT")) rules.push_back(read_rule(words));
     }
     if (rules.empty()) throw std::runtime_error{file + " has no rules"};
     return rules;

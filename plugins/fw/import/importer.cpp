@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "flattener.hpp"
+#include "other_tables.hpp"
 #include "save_file.hpp"
 #include "settings_writer.hpp"
 
@@ -36,41 +37,39 @@ public:
                 for (const auto& rule : chain.rules)
                     if (const auto why = reason(table, chain, rule); !why.empty())
                         kept += fmt::format("{}:{}: {}  # {}\n", options_.file, rule.line, one_line(rule.text), one_line(why));
-        return summary() + (kept.empty() ? "" : "what stays in netfilter:\n" + kept) + hints(tables);
+        if (!kept.empty()) kept = "what stays in netfilter:\n" + kept;
+        return fmt::format("{}{}{}", summary(), kept, hint());
     }
 
 private:
     /// Why the rule stays in netfilter; empty where it does not.
     std::string reason(const Table& table, const Chain& chain, const SavedRule& rule)
     {
-        if (table.name != "filter") return fmt::format("table {}", table.name);
+        if (table.name != "filter") return fmt::format("table {}{}", table.name, and_all_behind(rule));
         if (!flattened_.chains.contains(&chain)) return chain.policy == "-" ? "FORWARD does not lead to it" : fmt::format("chain {}", chain.name);
         ++all_;
         const auto stays = flattened_.stays.find(&rule);
-        if (stays != flattened_.stays.end()) return stays->second + (is_end(rule) ? "; any packet may match, so that all behind it stays, too" : "");
+        if (stays != flattened_.stays.end()) return fmt::format("{}{}", stays->second, and_all_behind(rule));
         if (!flattened_.reached.contains(&rule)) return "is behind what stays, or is never reached";
         ++offloaded_;
         return "";
     }
 
-    bool is_end(const SavedRule& rule) const { return !flattened_.complete && flattened_.decisions.back().rule == &rule; }
+    std::string_view and_all_behind(const SavedRule& rule) const
+    {
+        const bool ends = !flattened_.complete && flattened_.decisions.back().rule == &rule;
+        return ends ? "; any packet may match, so that all behind it stays, too" : "";
+    }
 
     std::string summary() const
     {
         return fmt::format("{}: {} of {} rules of FORWARD and its chains are offloaded, as {} rules of eVNF\n", options_.file, offloaded_, all_, written_);
     }
 
-    std::string hints(const std::vector<Table>& tables) const
+    std::string_view hint() const
     {
-        std::string hints;
-        if (options_.local.empty())
-            hints += "note: fw judges packets to this machine itself, too: name its addresses with --local, or put a rule for them first\n";
-        const bool others = std::any_of(tables.begin(), tables.end(), [](const Table& table) {
-            return table.name != "filter" &&
-                   std::any_of(table.chains.begin(), table.chains.end(), [](const Chain& chain) { return !chain.rules.empty(); });
-        });
-        if (others) hints += "note: a packet that the fast path allows passes by nat, mangle, raw and security: put `netfilter` rules for what they change first\n";
-        return hints;
+        if (!options_.local.empty()) return "";
+        return "note: fw judges packets to this machine itself, too: name its addresses with --local, or put a rule for them first\n";
     }
 
     const ImportOptions& options_;
@@ -85,7 +84,8 @@ Imported import_rules(std::istream& in, const ImportOptions& options)
 {
     const auto tables = read_save_file(in);
     const Scope scope{options.family, &filter_of(tables), options.ports};
-    const auto flattened = flatten(scope);
+    auto flattened = flatten(scope);
+    keep_for_other_tables(flattened, tables, scope);
     auto settings = write_settings(flattened, scope, options.file, options.local);
     auto report = Report{options, flattened, settings.rules}.text(tables);
     return {std::move(settings.yaml), std::move(report)};
