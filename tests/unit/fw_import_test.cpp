@@ -393,7 +393,7 @@ TEST_CASE("import: a jump whose chain would give too many rules stays")
     const auto bounded = flatten(scope, 100);
     CHECK(bounded.decisions.size() == 1 + 19 + 1);
     CHECK(bounded.decisions[0].verdict == Verdict::netfilter);
-    CHECK(bounded.stays.at(&tables[0].chain("FORWARD")->rules[0]) == "with its chain the rules would be more than 100");
+    CHECK(bounded.stays.at(&tables[0].chain("FORWARD")->rules[0]) == "following it takes too many of 100 rules");
     CHECK_THROWS_AS(flatten(scope, 10), FileError);
 }
 

@@ -8,6 +8,11 @@ namespace evnf::fw::iptables {
 
 namespace {
 
+bool are_among(const NameSet& names, const NameSet& others)
+{
+    return !others || (names && std::includes(others->begin(), others->end(), names->begin(), names->end()));
+}
+
 bool is_none(const NameSet& names)
 {
     return names && names->empty();
@@ -32,6 +37,21 @@ bool Conditions::empty() const
 {
     return src.empty() || dst.empty() || sport.empty() || dport.empty() || protocols.empty() || icmp.empty() || dscps.empty() ||
            states.empty() || (flags_set & flags_clear) || is_none(in_ports) || is_none(macs);
+}
+
+bool Conditions::meets(const Conditions& other) const
+{
+    return !((flags_set | other.flags_set) & (flags_clear | other.flags_clear)) && src.intersects(other.src) && dst.intersects(other.dst) &&
+           protocols.intersects(other.protocols) && sport.intersects(other.sport) && dport.intersects(other.dport) &&
+           icmp.intersects(other.icmp) && dscps.intersects(other.dscps) && states.intersects(other.states) &&
+           !is_none(names_in_both(in_ports, other.in_ports)) && !is_none(names_in_both(macs, other.macs));
+}
+
+bool Conditions::is_within(const Conditions& other) const
+{
+    return !(other.flags_set & ~flags_set) && !(other.flags_clear & ~flags_clear) && other.src.includes(src) && other.dst.includes(dst) &&
+           other.protocols.includes(protocols) && other.sport.includes(sport) && other.dport.includes(dport) && other.icmp.includes(icmp) &&
+           other.dscps.includes(dscps) && other.states.includes(states) && are_among(in_ports, other.in_ports) && are_among(macs, other.macs);
 }
 
 bool Conditions::is_all() const

@@ -46,6 +46,10 @@ struct Conditions {
 
     /// True where no packet can meet all of them.
     bool empty() const;
+    /// True where some packet may meet both.
+    bool meets(const Conditions& other) const;
+    /// True where all packets that meet these meet the others, too.
+    bool is_within(const Conditions& other) const;
     /// True where every packet of the family that is no fragment meets them.
     bool is_all() const;
     bool operator==(const Conditions&) const = default;

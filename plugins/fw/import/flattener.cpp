@@ -4,14 +4,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdint>
 
 namespace evnf::fw::iptables {
 
 namespace {
 
 constexpr const char* kBaseChain = "FORWARD";
-/// Paths through the chains may multiply without giving decisions.
-constexpr std::size_t kMostSteps = 1'000'000;
+/// Comparisons: paths through the chains may multiply without giving decisions.
+constexpr std::size_t kMostSteps = 20'000'000;
 
 using Translations = std::map<const SavedRule*, Translation>;
 
@@ -22,9 +23,8 @@ struct Place {
     const Place* caller;
 };
 
-struct TooMany {
-    const SavedRule* culprit; ///< the jump of FORWARD that most decisions come from; null: none
-};
+/// A jump costs more than its share.
+struct TooMany {};
 
 /// Collects the chains that a chain leads to.
 class Followed {
@@ -52,9 +52,11 @@ private:
 
 class Flattener {
 public:
-    Flattener(const Scope& scope, const Translations& translations, std::size_t most, const Remainder& refused)
-        : scope_{scope}, translations_{translations}, most_{most}, refused_{refused}, base_{*scope.table->chain(kBaseChain)}
+    Flattener(const Scope& scope, const Translations& translations, std::size_t most)
+        : scope_{scope}, translations_{translations}, most_{most}, base_{*scope.table->chain(kBaseChain)}
     {
+        for (const auto& rule : base_.rules) needed_ += translations_.at(&rule).matches.size();
+        if (needed_ > most_) throw FileError{0, fmt::format("gives more than {} rules", most_)};
     }
 
     Flattened flatten()
@@ -78,26 +80,56 @@ private:
 
     bool run_rules(Place at, const Conditions& conditions)
     {
-        for (; at.next < at.chain->rules.size();) {
+        while (at.next < at.chain->rules.size()) {
             const auto& rule = at.chain->rules[at.next++];
-            if (depth_ == 1) culprit_ = &rule;
             result_.reached.insert(&rule);
             const auto& translation = translations_.at(&rule);
             const bool stays = note(rule, translation);
             for (const auto& match : translation.matches) {
-                count_step();
+                if (depth_ == 1) --needed_;
+                count_steps(1);
+                if (!conditions.meets(match)) continue;
                 const auto both = conditions & match;
-                if (both.empty()) continue;
+                const bool whole = both == conditions;
                 if (is_settled(both)) {
-                    if (both == conditions) return true;
+                    if (whole) return true;
                     continue;
                 }
-                if (!stays && both == conditions && translation.verdict == Verdict::leave) return false;
-                if (!stays && both == conditions && translation.verdict == Verdict::go) return run({target_of(translation), 0, at.caller}, both);
-                if (apply(rule, translation, at, both, stays) && both == conditions) return true;
+                if (!stays && whole && translation.verdict == Verdict::leave) return false;
+                if (!stays && whole && translation.verdict == Verdict::go && depth_ > 1) return run({target_of(translation), 0, at.caller}, both);
+                const bool decided = depth_ == 1 && !stays && is_jump(translation) ? apply_or_refuse(rule, translation, at, both)
+                                                                                   : apply(rule, translation, at, both, stays);
+                if (decided && whole) return true;
             }
         }
         return false;
+    }
+
+    static bool is_jump(const Translation& translation) { return translation.verdict == Verdict::jump || translation.verdict == Verdict::go; }
+
+    /// A jump of FORWARD, or all that may make it to netfilter, where the jump costs more than half of what there is left.
+    bool apply_or_refuse(const SavedRule& rule, const Translation& translation, const Place& next, const Conditions& packets)
+    {
+        const auto decisions = result_.decisions.size(), settled = settled_.size();
+        auto stays = result_.stays;
+        auto reached = result_.reached;
+        limit_ = decisions + (most_ - decisions - std::min(needed_, most_ - decisions)) / 2;
+        most_steps_ = steps_ + (kMostSteps - steps_) / 2;
+        bool decided = true;
+        try {
+            decided = apply(rule, translation, next, packets, false);
+            limit_ = kNoLimit;
+        } catch (const TooMany&) {
+            limit_ = kNoLimit;
+            depth_ = 1;
+            result_.decisions.erase(result_.decisions.begin() + static_cast<std::ptrdiff_t>(decisions), result_.decisions.end());
+            settled_.erase(settled_.begin() + static_cast<std::ptrdiff_t>(settled), settled_.end());
+            result_.stays = std::move(stays);
+            result_.reached = std::move(reached);
+            result_.stays[&rule] = fmt::format("following it takes too many of {} rules", most_);
+            decide(packets, Verdict::netfilter, &rule);
+        }
+        return decided;
     }
 
     /// Emits what the rule does with packets that match it. True where all of them are decided about.
@@ -119,7 +151,7 @@ private:
         const auto says = [&](const SavedRule& rule) {
             const auto& translation = translations_.at(&rule);
             const bool same = translation.verdict == Verdict::none || (translation.verdict == Verdict::leave && !translation.stays());
-            return !same && !(Alternatives{packets} & translation.matches).empty();
+            return !same && std::any_of(translation.matches.begin(), translation.matches.end(), [&](const auto& match) { return packets.meets(match); });
         };
         return std::any_of(rest.chain->rules.begin() + static_cast<std::ptrdiff_t>(rest.next), rest.chain->rules.end(), says);
     }
@@ -138,9 +170,10 @@ private:
     }
 
     /// True where the decisions so far are about all of these packets. Not found out of any, but of those that left a chain.
-    bool is_settled(const Conditions& packets) const
+    bool is_settled(const Conditions& packets)
     {
-        return std::any_of(settled_.begin(), settled_.end(), [&](const Conditions& all) { return (packets & all) == packets; });
+        count_steps(settled_.size());
+        return std::any_of(settled_.begin(), settled_.end(), [&](const Conditions& all) { return packets.is_within(all); });
     }
 
     bool decide_policy(const Conditions& packets)
@@ -151,30 +184,14 @@ private:
     bool decide(const Conditions& packets, Verdict verdict, const SavedRule* rule)
     {
         result_.decisions.push_back({packets, verdict, rule});
-        ++decisions_of_[culprit_];
-        if (result_.decisions.size() > most_) give_up();
+        if (result_.decisions.size() > limit_) throw TooMany{};
         return true;
     }
 
-    void count_step()
+    void count_steps(std::size_t steps)
     {
-        ++steps_of_[culprit_];
-        if (++steps_ > kMostSteps) give_up();
-    }
-
-    [[noreturn]] void give_up() const
-    {
-        const auto& costs = steps_ > kMostSteps ? steps_of_ : decisions_of_;
-        const SavedRule* most = nullptr;
-        for (const auto& [rule, cost] : costs)
-            if (rule && is_jump(*rule) && (!most || cost > costs.at(most))) most = rule;
-        throw TooMany{most};
-    }
-
-    bool is_jump(const SavedRule& rule) const
-    {
-        const auto verdict = translations_.at(&rule).verdict;
-        return (verdict == Verdict::jump || verdict == Verdict::go) && !refused_.contains(&rule);
+        steps_ += steps;
+        if (limit_ != kNoLimit && steps_ > most_steps_) throw TooMany{};
     }
 
     /// Notes why netfilter must go on having the rule. True where all that may match it is netfilter's.
@@ -182,7 +199,6 @@ private:
     {
         std::string why = translation.unsupported;
         if (!translation.unmatched.empty()) why += (why.empty() ? "" : "; ") + fmt::format("not offloaded: {}", translation.unmatched);
-        if (const auto refused = refused_.find(&rule); refused != refused_.end()) why = refused->second;
         if (translation.verdict == Verdict::none && !translation.target.empty())
             why = fmt::format("-j {}: not done to packets that the fast path decides about", translation.target);
         if (!why.empty()) result_.stays[&rule] = why;
@@ -192,11 +208,11 @@ private:
     const Scope& scope_;
     const Translations& translations_;
     const std::size_t most_;
-    const Remainder& refused_;
     const Chain& base_;
-    const SavedRule* culprit_ = nullptr; ///< the rule of FORWARD that decisions come from
-    std::map<const SavedRule*, std::size_t> decisions_of_, steps_of_;
-    std::size_t steps_ = 0, depth_ = 0;
+    std::size_t needed_ = 1;              ///< decisions, for the rest of FORWARD if it jumps nowhere, and its policy
+    static constexpr std::size_t kNoLimit = SIZE_MAX;
+    std::size_t limit_ = kNoLimit;        ///< for the decisions, while a jump is followed
+    std::size_t steps_ = 0, most_steps_ = 0, depth_ = 0;
     std::vector<Conditions> settled_;
     Flattened result_;
 };
@@ -212,16 +228,9 @@ Flattened flatten(const Scope& scope, std::size_t most_decisions)
         for (const auto& rule : chain.rules) translations.emplace(&rule, read_rule(rule, scope));
     Followed followed{scope, translations};
     followed.follow(*base);
-    for (Remainder refused;;) {
-        try {
-            auto flattened = Flattener{scope, translations, most_decisions, refused}.flatten();
-            flattened.chains = std::move(followed.chains);
-            return flattened;
-        } catch (const TooMany& too_many) {
-            if (!too_many.culprit) throw FileError{0, fmt::format("gives more than {} rules", most_decisions)};
-            refused[too_many.culprit] = fmt::format("with its chain the rules would be more than {}", most_decisions);
-        }
-    }
+    auto flattened = Flattener{scope, translations, most_decisions}.flatten();
+    flattened.chains = std::move(followed.chains);
+    return flattened;
 }
 
 } // namespace evnf::fw::iptables

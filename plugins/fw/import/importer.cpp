@@ -84,7 +84,7 @@ Imported import_rules(std::istream& in, const ImportOptions& options)
 {
     const auto tables = read_save_file(in);
     const Scope scope{options.family, &filter_of(tables), options.ports};
-    auto flattened = flatten(scope);
+    auto flattened = flatten(scope, options.most_rules);
     keep_for_other_tables(flattened, tables, scope);
     auto settings = write_settings(flattened, scope, options.file, options.local);
     auto report = Report{options, flattened, settings.rules}.text(tables);

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "conditions.hpp"
+#include "flattener.hpp"
 
 namespace evnf::fw::iptables {
 
@@ -15,6 +15,7 @@ struct ImportOptions {
     Family family = Family::v4;
     NameSet ports;                  ///< eVNF's, where they are known
     std::vector<std::string> local; ///< addresses of the machine itself, as prefixes
+    std::size_t most_rules = kMostDecisions;
 };
 
 struct Imported {

@@ -27,6 +27,26 @@ public:
     const std::vector<Interval<T>>& intervals() const { return intervals_; }
     bool operator==(const IntervalSet&) const = default;
 
+    bool intersects(const IntervalSet& other) const
+    {
+        for (auto a = intervals_.begin(), b = other.intervals_.begin(); a != intervals_.end() && b != other.intervals_.end();) {
+            if (std::max(a->first, b->first) <= std::min(a->last, b->last)) return true;
+            (a->last < b->last ? a : b)++;
+        }
+        return false;
+    }
+
+    /// True where all of `other` is in it.
+    bool includes(const IntervalSet& other) const
+    {
+        auto a = intervals_.begin();
+        for (const auto& b : other.intervals_) {
+            while (a != intervals_.end() && a->last < b.first) ++a;
+            if (a == intervals_.end() || a->first > b.first || a->last < b.last) return false;
+        }
+        return true;
+    }
+
     void add(T first, T last)
     {
         intervals_.push_back({first, last});
