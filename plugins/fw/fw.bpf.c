@@ -3,6 +3,7 @@
 #include <linux/if_ether.h>
 
 #include "classifier.bpf.h"
+#include "reject.bpf.h"
 
 EVNF_LICENSE;
 
@@ -56,13 +57,15 @@ static __always_inline void fw_count(const struct fw_rule *rule, const struct ev
 	counters->bytes += pkt->frame_length;
 }
 
-static __always_inline int fw_act(const struct fw_rule *rule)
+static __always_inline int fw_act(evnf_ctx *ctx, struct evnf_packet *pkt, const struct fw_rule *rule)
 {
 	switch (rule->action) {
 	case FW_ALLOW:
 		return EVNF_NEXT;
 	case FW_NETFILTER:
 		return evnf_kernel(rule->reason);
+	case FW_REJECT:
+		return fw_reject(ctx, pkt, rule->reason);
 	default:
 		return evnf_drop(rule->reason);
 	}
@@ -77,5 +80,5 @@ EVNF_STAGE(fw, ctx, pkt)
 		return evnf_drop(first == FW_TOO_LONG ? EVNF_REASON_SEARCH_LIMIT : EVNF_REASON_INTERNAL);
 	fw_count(rule, pkt);
 	evnf_note(pkt, first + 1);
-	return fw_act(rule);
+	return fw_act(ctx, pkt, rule);
 }

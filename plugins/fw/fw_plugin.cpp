@@ -77,15 +77,18 @@ void for_each_table(const Tables& tables, Visit visit)
 
 class FwStaged final : public Staged {
 public:
-    FwStaged(Policy policy, Live& live, spdlog::logger& log)
-        : policy_{std::move(policy)}, tables_{compile(policy_.rules)}, live_{live}, log_{log}
+    FwStaged(Policy policy, Live& live, Host& host)
+        : policy_{std::move(policy)}, tables_{compile(policy_.rules)}, live_{live}, host_{host}
     {
     }
 
     std::unique_ptr<FastPath> open(FastPathHook hook) override
     {
         auto fast_path = open_fast_path<fw_bpf, fw_tc_bpf>(
-            hook, [this](auto& skeleton) { skeleton.rodata->fw_config = tables_.config; });
+            hook, [this](auto& skeleton) {
+                skeleton.rodata->fw_config = tables_.config;
+                skeleton.rodata->fw_reject_limit = {FW_REJECTS_PER_SECOND, FW_REJECTS_BURST, host_.jiffies_per_second()};
+            });
         for_each_table(tables_, [&](const char* name, const auto& rows) { resize(*fast_path, name, rows.size()); });
         resize(*fast_path, "fw_rules", policy_.rules.size() + 1);
         return fast_path;
@@ -119,7 +122,7 @@ public:
         slots_->commit(*plan_, maps->get("fw_rule_names"));
         live_ = {std::move(maps), std::move(listed_)};
     } catch (const std::exception& error) {
-        log_.error("the names of the rules' counters were not kept: {}", error.what());
+        host_.log().error("the names of the rules' counters were not kept: {}", error.what());
     }
 
 private:
@@ -158,7 +161,7 @@ private:
     Policy policy_;
     Tables tables_;
     Live& live_;
-    spdlog::logger& log_;
+    Host& host_;
     std::optional<Slots> slots_;
     std::optional<Slots::Plan> plan_;
     std::vector<Listed> listed_;
@@ -173,7 +176,7 @@ public:
         auto policy = read_policy(config, ports);
         if (!config.problems().empty()) return nullptr;
         try {
-            return std::make_unique<FwStaged>(std::move(policy), live_, host_.log());
+            return std::make_unique<FwStaged>(std::move(policy), live_, host_);
         } catch (const std::length_error& error) {
             config.error(error.what());
             return nullptr;

@@ -41,6 +41,7 @@ enum fw_action {
 	FW_ALLOW,     /* on to the next stage */
 	FW_DROP,
 	FW_NETFILTER, /* leave the decision to the kernel's own firewall */
+	FW_REJECT,    /* drop, and tell the sender */
 };
 
 /*
@@ -188,6 +189,9 @@ struct fw_counters {
 struct fw_rule_name {
 	char text[64];
 };
+
+/* Answers to rejected packets: of each CPU a second, and at once after a pause. */
+enum { FW_REJECTS_PER_SECOND = 1000, FW_REJECTS_BURST = 1000 };
 
 /*
  * Of the key's bits that the tuple's mask has: bucket in the lower half, tag in

@@ -22,7 +22,7 @@ constexpr std::int64_t kMaxVlan = 4094;
 const std::vector<std::pair<std::string_view, fw_action>>& rule_actions()
 {
     static const std::vector<std::pair<std::string_view, fw_action>> names{
-        {"allow", FW_ALLOW}, {"drop", FW_DROP}, {"netfilter", FW_NETFILTER}};
+        {"allow", FW_ALLOW}, {"drop", FW_DROP}, {"netfilter", FW_NETFILTER}, {"reject", FW_REJECT}};
     return names;
 }
 
@@ -229,15 +229,6 @@ std::uint8_t read_fragments(const Node& node)
         {"yes", first | later}, {"no", none}, {"first", first}, {"later", later}});
 }
 
-fw_action read_action(const Node& node)
-{
-    if (node.is_scalar() && node.yaml().Scalar() == "reject") {
-        node.error(not_supported("reject"));
-        return FW_DROP;
-    }
-    return node.one_of(rule_actions());
-}
-
 /// Reads one rule. A condition that no packet can meet beside the others is a mistake.
 class RuleReader {
 public:
@@ -253,7 +244,7 @@ public:
     {
         for (const auto* key : {"state", "limit", "log"}) map_.not_supported(key);
         rule_.name = read_name(map_.required("name"));
-        rule_.action = read_action(map_.required("action"));
+        rule_.action = map_.required("action").one_of(rule_actions());
         if (const auto src = map_.optional("src")) rule_.src = read_addresses(*src, sets_);
         if (const auto dst = map_.optional("dst")) rule_.dst = read_addresses(*dst, sets_);
         if (const auto vlan = map_.optional("vlan")) rule_.vlans = read_vlans(*vlan);

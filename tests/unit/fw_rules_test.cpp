@@ -311,9 +311,9 @@ TEST_CASE("fw: a rule needs a name of its own and an action that this version ha
     CHECK(read("rules: [{name: a, action: allow}, {name: a, action: drop}]").errors ==
           Lines{"f:1:35: rules[1]: there is a rule named 'a' already"});
     CHECK(read("rules: [{name: a, action: reject}]").errors ==
-          Lines{"f:1:27: rules[0].action: not supported by this version: reject"});
+          Lines{});
     CHECK(read("rules: [{name: a, action: permit}]").errors ==
-          Lines{"f:1:27: rules[0].action: must be one of allow, drop, netfilter, not 'permit'"});
+          Lines{"f:1:27: rules[0].action: must be one of allow, drop, netfilter, reject, not 'permit'"});
     for (const char* reserved : {"default", "established"})
         CHECK(read(std::string{"rules: [{action: drop, name: "} + reserved + "}]").errors.size() == 1);
     CHECK(read("rules: [{action: drop, name: " + std::string(63, 'x') + "}]").errors == Lines{});
