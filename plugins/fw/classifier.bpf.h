@@ -50,6 +50,7 @@ struct fw_search {
 	__u32 word;
 	__u32 entry; /* to be looked at next, or FW_NOTHING */
 	__u32 best;  /* the first rule found so far */
+	__u32 from;  /* rules before this one are not looked for */
 	__u32 has_ports;
 	__u32 has_icmp;
 };
@@ -304,6 +305,11 @@ static __always_inline bool fw_has_the_rest(const struct fw_entry *entry, const 
 	       fw_is_in_group(search, FW_ROW_DST, entry->dst_group) != !!(conditions & FW_DST_NOT_IN_GROUP);
 }
 
+static __always_inline bool fw_is_too_early(const struct fw_entry *entry, const struct fw_search *search)
+{
+	return fw_config.has_limits && entry->rule < search->from;
+}
+
 static __always_inline bool fw_is_met(const struct fw_entry *entry, const struct fw_search *search,
 				      const struct evnf_packet *pkt)
 {
@@ -346,7 +352,7 @@ static __always_inline int fw_next_entry(struct fw_search *search, const struct 
 		return fw_fail(search);
 	if (entry->rule >= search->best)
 		return FW_GO_ON; /* later entries of a list are of later rules */
-	if (fw_is_met(entry, search, pkt))
+	if (!fw_is_too_early(entry, search) && fw_is_met(entry, search, pkt))
 		search->best = entry->rule;
 	else if (!(entry->conditions & FW_LAST))
 		search->entry = index + 1;
@@ -372,7 +378,7 @@ static long fw_step(__u32 step, struct fw_walk *walk)
 	return fw_look(walk->search, walk->pkt);
 }
 
-static __always_inline void fw_begin(struct fw_search *search, const struct evnf_packet *pkt, __u64 mac)
+static __always_inline void fw_begin(struct fw_search *search, const struct evnf_packet *pkt, __u64 mac, __u32 from)
 {
 	bool whole = pkt->fragment != EVNF_FRAGMENT_LATER;
 	__u64 ports = 0;
@@ -391,6 +397,7 @@ static __always_inline void fw_begin(struct fw_search *search, const struct evnf
 	search->bits = 0;
 	search->entry = FW_NOTHING;
 	search->best = fw_config.rules;
+	search->from = from;
 }
 
 static __always_inline __u32 fw_search_tuples(struct fw_search *search, const struct evnf_packet *pkt)
@@ -413,24 +420,25 @@ static __always_inline __u32 fw_try_all(const struct fw_search *search, const st
 
 		if (!entry)
 			return FW_NOTHING;
-		if (fw_is_met(entry, search, pkt))
+		if (!fw_is_too_early(entry, search) && fw_is_met(entry, search, pkt))
 			return entry->rule;
 	}
 	return search->best;
 }
 
 /*
- * The rule's index in fw_rules; fw_config.rules where none matches. FW_TOO_LONG
- * where the search took too long, FW_NOTHING where a table is not whole.
+ * The first rule's index in fw_rules, of those from `from` on; fw_config.rules
+ * where none matches. FW_TOO_LONG where the search took too long, FW_NOTHING
+ * where a table is not whole.
  */
-static __always_inline __u32 fw_classify(const struct evnf_packet *pkt, __u64 mac)
+static __always_inline __u32 fw_classify(const struct evnf_packet *pkt, __u64 mac, __u32 from)
 {
 	__u32 zero = 0;
 	struct fw_search *search = bpf_map_lookup_elem(&fw_searches, &zero);
 
 	if (!search)
 		return FW_NOTHING;
-	fw_begin(search, pkt, mac);
+	fw_begin(search, pkt, mac, from);
 	if (!fw_config.few)
 		return fw_search_tuples(search, pkt);
 	return search->family == FW_V4 ? fw_try_all(search, pkt, FW_V4) : fw_try_all(search, pkt, FW_V6);

@@ -2,7 +2,7 @@
 /* fw: the first rule that a packet matches decides. */
 #include <linux/if_ether.h>
 
-#include "classifier.bpf.h"
+#include "limit.bpf.h"
 #include "reject.bpf.h"
 
 EVNF_LICENSE;
@@ -73,7 +73,7 @@ static __always_inline int fw_act(evnf_ctx *ctx, struct evnf_packet *pkt, const 
 
 EVNF_STAGE(fw, ctx, pkt)
 {
-	__u32 first = fw_classify(pkt, fw_config.asks_mac ? fw_source_mac(ctx, pkt) : 0);
+	__u32 first = fw_find_rule(pkt, fw_config.asks_mac ? fw_source_mac(ctx, pkt) : 0);
 	const struct fw_rule *rule = bpf_map_lookup_elem(&fw_rules, &first);
 
 	if (!rule)

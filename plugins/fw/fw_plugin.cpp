@@ -2,6 +2,7 @@
 /// fw as the daemon sees it: settings become tables, counters become answers.
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/json.hpp>
 
 #include <evnf/plugin.hpp>
@@ -15,6 +16,7 @@
 #include "compiler.hpp"
 #include "fw_bpf.skel.h"
 #include "fw_tc_bpf.skel.h"
+#include "limits.hpp"
 #include "rules.hpp"
 
 namespace evnf::fw {
@@ -26,17 +28,24 @@ static_assert(sizeof(fw_rule_name) == sizeof(SlotName));
 /// Raise it when the meaning of fw_counters or fw_rule_names changes.
 constexpr std::uint32_t kLayout = 2;
 
+/// One turn of the expiry of limits looks at this many parts of the table, so that the loop is never held for long.
+constexpr int kPartsPerTurn = 16;
+constexpr std::chrono::milliseconds kBetweenTurns{100};
+constexpr std::chrono::milliseconds kBetweenWalks{1000};
+
 /// A rule, or the default, as `fw rules` lists it.
 struct Listed {
     std::string name;
     std::string_view action;
     std::uint32_t slot = FW_DEFAULT_SLOT;
+    bool limited = false;
 };
 
 /// What is live: what the counters mean.
 struct Live {
     std::shared_ptr<const Maps> maps;
     std::vector<Listed> rules; ///< in order, the default last
+    std::optional<Limits> limits;
 };
 
 std::vector<std::string> names_of(const std::vector<Rule>& rules)
@@ -87,10 +96,13 @@ public:
         auto fast_path = open_fast_path<fw_bpf, fw_tc_bpf>(
             hook, [this](auto& skeleton) {
                 skeleton.rodata->fw_config = tables_.config;
+                skeleton.rodata->fw_config.has_limits = policy_.has_limits();
                 skeleton.rodata->fw_reject_limit = {FW_REJECTS_PER_SECOND, FW_REJECTS_BURST, host_.jiffies_per_second()};
             });
         for_each_table(tables_, [&](const char* name, const auto& rows) { resize(*fast_path, name, rows.size()); });
         resize(*fast_path, "fw_rules", policy_.rules.size() + 1);
+        resize(*fast_path, "fw_limits", policy_.has_limits() ? policy_.rules.size() : 0);
+        resize(*fast_path, "fw_due", policy_.has_keyed_limits() ? policy_.max_limits : 0);
         return fast_path;
     }
 
@@ -115,12 +127,14 @@ public:
         for_each_table(tables_, [&](const char* name, const auto& rows) { write_rows(maps.get(name), rows); });
         assign_slots(maps);
         fill_rules(maps.get("fw_rules"));
+        if (policy_.has_limits()) fill_limits(maps.get("fw_limits"));
     }
 
     void commit(std::shared_ptr<const Maps> maps) noexcept override
     try {
         slots_->commit(*plan_, maps->get("fw_rule_names"));
-        live_ = {std::move(maps), std::move(listed_)};
+        const auto due = maps->get("fw_due");
+        live_ = {std::move(maps), std::move(listed_), Limits{due}};
     } catch (const std::exception& error) {
         host_.log().error("the names of the rules' counters were not kept: {}", error.what());
     }
@@ -139,7 +153,20 @@ private:
     {
         slots_ = Slots::read(maps.get("fw_rule_names"), FW_DEFAULT_SLOT + 1);
         plan_ = slots_->plan(names_of(policy_.rules));
-        for (const auto slot : plan_->fresh) maps.get("fw_counters").update_per_cpu(slot, fw_counters{});
+        for (const auto slot : plan_->fresh) {
+            maps.get("fw_counters").update_per_cpu(slot, fw_counters{});
+            maps.get("fw_modifier_counters").update_per_cpu(slot, fw_modifier_counters{});
+            maps.get("fw_rule_due").update(slot, std::uint64_t{0});
+        }
+        forget_limits(maps.get("fw_due"), plan_->fresh);
+    }
+
+    void fill_limits(const MapRef& map)
+    {
+        for (std::uint32_t index = 0; index < policy_.rules.size(); ++index) {
+            const auto& [name, limit] = std::tie(policy_.rules[index].name, policy_.rules[index].limit);
+            if (limit) map.update(index, fw_limit{limit->interval_ns, limit->burst * limit->interval_ns, plan_->slots.at(name), static_cast<__u32>(limit->per)});
+        }
     }
 
     void fill_rules(const MapRef& map)
@@ -147,14 +174,14 @@ private:
         std::vector<std::uint32_t> keys;
         std::vector<fw_rule> rules;
         listed_.clear();
-        const auto add = [&](std::string name, std::string_view text, std::uint32_t slot, fw_action action, evnf_reason reason) {
+        const auto add = [&](Listed listed, fw_action action, evnf_reason reason) {
             keys.push_back(static_cast<std::uint32_t>(keys.size()));
-            rules.push_back({slot, static_cast<std::uint8_t>(action), static_cast<std::uint8_t>(reason), {}});
-            listed_.push_back({std::move(name), text, slot});
+            rules.push_back({listed.slot, static_cast<std::uint8_t>(action), static_cast<std::uint8_t>(reason), {}});
+            listed_.push_back(std::move(listed));
         };
         for (const auto& rule : policy_.rules)
-            add(rule.name, action_name(rule.action), plan_->slots.at(rule.name), rule.action, EVNF_REASON_RULE);
-        add(std::string{kDefaultName}, fallback_name(policy_.fallback), FW_DEFAULT_SLOT, policy_.fallback, EVNF_REASON_DEFAULT);
+            add({rule.name, action_name(rule.action), plan_->slots.at(rule.name), rule.limit.has_value()}, rule.action, EVNF_REASON_RULE);
+        add({std::string{kDefaultName}, fallback_name(policy_.fallback), FW_DEFAULT_SLOT}, policy_.fallback, EVNF_REASON_DEFAULT);
         map.update_batch(keys, rules);
     }
 
@@ -169,7 +196,10 @@ private:
 
 class FwPlugin final : public Plugin {
 public:
-    explicit FwPlugin(Host& host) : host_{host} {}
+    explicit FwPlugin(Host& host) : host_{host}, timer_{host.executor()} {}
+
+    void start() override { expire_after(kBetweenWalks); }
+    void stop() noexcept override { timer_.cancel(); }
 
     std::unique_ptr<Staged> stage(const Node& config, const Ports& ports) override
     {
@@ -199,6 +229,25 @@ public:
     }
 
 private:
+    void expire_after(std::chrono::milliseconds time)
+    {
+        timer_.expires_after(time);
+        timer_.async_wait([this](const boost::system::error_code& cancelled) {
+            if (!cancelled) expire();
+        });
+    }
+
+    void expire()
+    {
+        bool whole = true;
+        try {
+            if (live_.limits) whole = live_.limits->expire_some(kPartsPerTurn);
+        } catch (const std::exception& error) {
+            host_.log().error("cannot expire limits: {}", error.what());
+        }
+        expire_after(whole ? kBetweenWalks : kBetweenTurns);
+    }
+
     boost::json::value counted(const Listed& rule) const
     {
         fw_counters sum{};
@@ -206,10 +255,25 @@ private:
             sum.packets += cpu.packets;
             sum.bytes += cpu.bytes;
         }
-        return {{"name", rule.name}, {"action", rule.action}, {"packets", sum.packets}, {"bytes", sum.bytes}};
+        boost::json::object row{{"name", rule.name}, {"action", rule.action}, {"packets", sum.packets}, {"bytes", sum.bytes}};
+        add_modifiers(rule, row);
+        return row;
+    }
+
+    void add_modifiers(const Listed& rule, boost::json::object& row) const
+    {
+        fw_modifier_counters sum{};
+        for (const auto& cpu : live_.maps->get("fw_modifier_counters").find_per_cpu<fw_modifier_counters>(rule.slot)) {
+            sum.over_limit += cpu.over_limit;
+            sum.limit_table_full += cpu.limit_table_full;
+        }
+        if (!rule.limited) return;
+        row["over_limit"] = sum.over_limit;
+        row["limit_table_full"] = sum.limit_table_full;
     }
 
     Host& host_;
+    boost::asio::steady_timer timer_;
     Live live_;
 };
 

@@ -167,7 +167,7 @@ struct fw_config {
 	__u32 few_count[FW_FAMILIES];    /* and no other table is there */
 	__u32 asks_mac;
 	__u32 asks_ports;
-	__u32 pad;
+	__u32 has_limits;
 };
 
 /* Array fw_rules, in the order of the rules; the default comes last. */
@@ -192,6 +192,43 @@ struct fw_rule_name {
 
 /* Answers to rejected packets: of each CPU a second, and at once after a pause. */
 enum { FW_REJECTS_PER_SECOND = 1000, FW_REJECTS_BURST = 1000 };
+
+enum {
+	FW_MAX_OVER_LIMIT = 4, /* rules in turn whose limit a packet may be over */
+	FW_EXCHANGES = 8,      /* tries of a CPU to be the one that spends */
+	FW_CLOCK_SLACK = 1000000000, /* ns */
+};
+
+/* What has a limit of its own: all packets of the rule, or those of one source, destination or flow. */
+enum fw_per { FW_PER_RULE, FW_PER_SRC, FW_PER_DST, FW_PER_FLOW };
+
+/* Array fw_limits, in the order of the rules. */
+struct fw_limit {
+	__u64 interval; /* ns between packets at the limit's rate; 0 where the rule has no limit */
+	__u64 window;   /* ns that may be spent ahead: the burst's worth */
+	__u32 slot;     /* of the rule, as in fw_rule */
+	__u32 per;      /* enum fw_per */
+};
+EVNF_STATIC_ASSERT(sizeof(struct fw_limit) == 24);
+
+/* State, key of fw_due: what is not of the limit's kind is 0. */
+struct fw_limited {
+	union evnf_address src, dst;
+	__u32 slot;
+	__be16 sport, dport;
+	__u8 protocol;
+	__u8 pad[7];
+};
+EVNF_STATIC_ASSERT(sizeof(struct fw_limited) == 48);
+
+/* State, per CPU and by slot: what a rule's modifiers did, since the rule's name first appeared. */
+struct fw_modifier_counters {
+	__u64 over_limit;       /* packets that the rule did not match for its limit, */
+	__u64 limit_table_full; /* those included for which fw_due had no room */
+	__u64 log_suppressed;   /* packets whose record was not sent to the slow path, that is not to be flooded */
+	__u64 pad;
+};
+EVNF_STATIC_ASSERT(sizeof(struct fw_modifier_counters) == 32);
 
 /*
  * Of the key's bits that the tuple's mask has: bucket in the lower half, tag in

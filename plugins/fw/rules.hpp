@@ -32,6 +32,13 @@ struct TcpFlags {
     std::uint8_t set = 0, clear = 0;
 };
 
+/// How often a rule may match.
+struct Limit {
+    std::uint64_t interval_ns = 0; ///< between packets at its rate
+    std::uint32_t burst = 0;       ///< packets at once, after a pause
+    fw_per per = FW_PER_RULE;
+};
+
 /// A packet matches when every condition that is there holds; an empty list is no condition.
 struct Rule {
     std::string name;
@@ -46,15 +53,23 @@ struct Rule {
     std::vector<std::uint64_t> macs;     ///< of the source, the first byte in bits 40 to 47
     std::vector<std::uint8_t> dscps;
     std::optional<std::uint8_t> fragments; ///< a bit for each enum evnf_fragment
+    std::optional<Limit> limit;
 };
+
+/// Sources, destinations and flows that limits are kept of, unless `limits.max` says otherwise.
+inline constexpr std::uint32_t kDefaultMaxLimits = 65536;
 
 struct Policy {
     std::vector<Rule> rules; ///< the first that matches decides
     fw_action fallback = FW_NETFILTER;
     Sets sets; ///< as the rules read them
+    std::uint32_t max_limits = kDefaultMaxLimits; ///< sources, destinations and flows that limits are kept of
 
     /// Whether any packet may be left to the kernel's own firewall.
     bool leaves_to_netfilter() const;
+    /// Whether any rule has a limit, and one that is not the whole rule's.
+    bool has_limits() const;
+    bool has_keyed_limits() const;
 };
 
 /// Name of the default in counters and explanations; no rule may have it.
