@@ -134,6 +134,16 @@ static __always_inline int evnf_reply(evnf_ctx *ctx, struct evnf_packet *pkt)
 	return XDP_TX;
 }
 
+/*
+ * As above, for an answer, which may be the only frame for a long time: without
+ * an XDP program at the other end, a veth lets what XDP_TX sends lie until some
+ * other frame goes the same way (veth_xdp_flush).
+ */
+static __always_inline int evnf_answer(evnf_ctx *ctx, struct evnf_packet *pkt)
+{
+	return bpf_redirect(ctx->ingress_ifindex, 0);
+}
+
 /* Sends the frame out of the port that element `port` of a devmap names; where there is none, the kernel traces it. */
 static __always_inline int evnf_redirect(evnf_ctx *ctx, void *devmap, __u32 port, __u32 ifindex)
 {
