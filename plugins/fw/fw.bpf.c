@@ -3,6 +3,7 @@
 #include <linux/if_ether.h>
 
 #include "limit.bpf.h"
+#include "log.bpf.h"
 #include "reject.bpf.h"
 
 EVNF_LICENSE;
@@ -71,6 +72,17 @@ static __always_inline int fw_act(evnf_ctx *ctx, struct evnf_packet *pkt, const 
 	}
 }
 
+/* The record is begun before, for a rejected packet is its own answer after. */
+static __always_inline int fw_act_and_log(evnf_ctx *ctx, struct evnf_packet *pkt, const struct fw_rule *rule)
+{
+	struct fw_log_record *record = fw_begin_log(ctx, pkt, rule);
+	int decision = fw_act(ctx, pkt, rule);
+
+	if (record)
+		fw_end_log(record, decision);
+	return decision;
+}
+
 EVNF_STAGE(fw, ctx, pkt)
 {
 	__u32 first = fw_find_rule(pkt, fw_config.asks_mac ? fw_source_mac(ctx, pkt) : 0);
@@ -80,5 +92,5 @@ EVNF_STAGE(fw, ctx, pkt)
 		return evnf_drop(first == FW_TOO_LONG ? EVNF_REASON_SEARCH_LIMIT : EVNF_REASON_INTERNAL);
 	fw_count(rule, pkt);
 	evnf_note(pkt, first + 1);
-	return fw_act(ctx, pkt, rule);
+	return fw_config.has_logs && rule->log ? fw_act_and_log(ctx, pkt, rule) : fw_act(ctx, pkt, rule);
 }

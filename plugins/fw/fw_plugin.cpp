@@ -11,12 +11,14 @@
 #include <sys/mman.h>
 
 #include <cstring>
+#include <map>
 #include <optional>
 
 #include "compiler.hpp"
 #include "fw_bpf.skel.h"
 #include "fw_tc_bpf.skel.h"
 #include "limits.hpp"
+#include "log.hpp"
 #include "rules.hpp"
 
 namespace evnf::fw {
@@ -38,7 +40,7 @@ struct Listed {
     std::string name;
     std::string_view action;
     std::uint32_t slot = FW_DEFAULT_SLOT;
-    bool limited = false;
+    bool limited = false, logged = false;
 };
 
 /// What is live: what the counters mean.
@@ -46,6 +48,8 @@ struct Live {
     std::shared_ptr<const Maps> maps;
     std::vector<Listed> rules; ///< in order, the default last
     std::optional<Limits> limits;
+    std::map<std::uint32_t, std::string> log_names; ///< of rules with `log`, by slot
+    std::vector<std::string> ports;                 ///< by index
 };
 
 std::vector<std::string> names_of(const std::vector<Rule>& rules)
@@ -86,9 +90,10 @@ void for_each_table(const Tables& tables, Visit visit)
 
 class FwStaged final : public Staged {
 public:
-    FwStaged(Policy policy, Live& live, Host& host)
+    FwStaged(Policy policy, const Ports& ports, Live& live, Host& host)
         : policy_{std::move(policy)}, tables_{compile(policy_.rules)}, live_{live}, host_{host}
     {
+        for (int index = 0; index < EVNF_MAX_PORTS; ++index) ports_.emplace_back(ports.name(index));
     }
 
     std::unique_ptr<FastPath> open(FastPathHook hook) override
@@ -97,6 +102,8 @@ public:
             hook, [this](auto& skeleton) {
                 skeleton.rodata->fw_config = tables_.config;
                 skeleton.rodata->fw_config.has_limits = policy_.has_limits();
+                skeleton.rodata->fw_config.has_logs = policy_.has_logs();
+                skeleton.rodata->fw_log_limit = {FW_LOGS_PER_SECOND, FW_LOGS_BURST, host_.jiffies_per_second()};
                 skeleton.rodata->fw_reject_limit = {FW_REJECTS_PER_SECOND, FW_REJECTS_BURST, host_.jiffies_per_second()};
             });
         for_each_table(tables_, [&](const char* name, const auto& rows) { resize(*fast_path, name, rows.size()); });
@@ -134,7 +141,7 @@ public:
     try {
         slots_->commit(*plan_, maps->get("fw_rule_names"));
         const auto due = maps->get("fw_due");
-        live_ = {std::move(maps), std::move(listed_), Limits{due}};
+        live_ = {std::move(maps), std::move(listed_), Limits{due}, std::move(log_names_), std::move(ports_)};
     } catch (const std::exception& error) {
         host_.log().error("the names of the rules' counters were not kept: {}", error.what());
     }
@@ -176,13 +183,17 @@ private:
         listed_.clear();
         const auto add = [&](Listed listed, fw_action action, evnf_reason reason) {
             keys.push_back(static_cast<std::uint32_t>(keys.size()));
-            rules.push_back({listed.slot, static_cast<std::uint8_t>(action), static_cast<std::uint8_t>(reason), {}});
+            rules.push_back({listed.slot, static_cast<std::uint8_t>(action), static_cast<std::uint8_t>(reason), listed.logged, {}});
             listed_.push_back(std::move(listed));
         };
         for (const auto& rule : policy_.rules)
-            add({rule.name, action_name(rule.action), plan_->slots.at(rule.name), rule.limit.has_value()}, rule.action, EVNF_REASON_RULE);
+            add({rule.name, action_name(rule.action), plan_->slots.at(rule.name), rule.limit.has_value(), rule.log}, rule.action, EVNF_REASON_RULE);
         add({std::string{kDefaultName}, fallback_name(policy_.fallback), FW_DEFAULT_SLOT}, policy_.fallback, EVNF_REASON_DEFAULT);
         map.update_batch(keys, rules);
+        // Records of rules that are gone may still be on their way.
+        log_names_ = live_.log_names;
+        for (const auto& rule : policy_.rules)
+            if (rule.log) log_names_[plan_->slots.at(rule.name)] = rule.name;
     }
 
     Policy policy_;
@@ -192,11 +203,16 @@ private:
     std::optional<Slots> slots_;
     std::optional<Slots::Plan> plan_;
     std::vector<Listed> listed_;
+    std::map<std::uint32_t, std::string> log_names_;
+    std::vector<std::string> ports_;
 };
 
 class FwPlugin final : public Plugin {
 public:
-    explicit FwPlugin(Host& host) : host_{host}, timer_{host.executor()} {}
+    explicit FwPlugin(Host& host) : host_{host}, timer_{host.executor()}
+    {
+        host.consume("fw_log", RingThread::loop, [this](auto record) { take(record); });
+    }
 
     void start() override { expire_after(kBetweenWalks); }
     void stop() noexcept override { timer_.cancel(); }
@@ -206,7 +222,7 @@ public:
         auto policy = read_policy(config, ports);
         if (!config.problems().empty()) return nullptr;
         try {
-            return std::make_unique<FwStaged>(std::move(policy), live_, host_);
+            return std::make_unique<FwStaged>(std::move(policy), ports, live_, host_);
         } catch (const std::length_error& error) {
             config.error(error.what());
             return nullptr;
@@ -215,7 +231,8 @@ public:
 
     boost::json::value query(std::string_view verb, const std::vector<std::string>& args) override
     {
-        if (verb != "rules" || !args.empty()) throw UnknownVerb{{"rules"}};
+        if (verb == "log") return log_.answer(args);
+        if (verb != "rules" || !args.empty()) throw UnknownVerb{{"rules", "log"}};
         boost::json::array rules;
         for (const auto& rule : live_.rules) rules.push_back(counted(rule));
         return rules;
@@ -229,6 +246,18 @@ public:
     }
 
 private:
+    void take(std::span<const std::byte> bytes)
+    {
+        log_.add(bytes, host_.jiffies(), host_.jiffies_per_second(),
+                 {[this](auto slot) { return name_in(live_.log_names, slot); }, [this](auto port) { return port < live_.ports.size() ? live_.ports[port] : ""; }});
+    }
+
+    static std::string name_in(const std::map<std::uint32_t, std::string>& names, std::uint32_t slot)
+    {
+        const auto found = names.find(slot);
+        return found == names.end() ? std::string{} : found->second;
+    }
+
     void expire_after(std::chrono::milliseconds time)
     {
         timer_.expires_after(time);
@@ -266,15 +295,16 @@ private:
         for (const auto& cpu : live_.maps->get("fw_modifier_counters").find_per_cpu<fw_modifier_counters>(rule.slot)) {
             sum.over_limit += cpu.over_limit;
             sum.limit_table_full += cpu.limit_table_full;
+            sum.log_suppressed += cpu.log_suppressed;
         }
-        if (!rule.limited) return;
-        row["over_limit"] = sum.over_limit;
-        row["limit_table_full"] = sum.limit_table_full;
+        if (rule.limited) row["over_limit"] = sum.over_limit, row["limit_table_full"] = sum.limit_table_full;
+        if (rule.logged) row["log_suppressed"] = sum.log_suppressed;
     }
 
     Host& host_;
     boost::asio::steady_timer timer_;
     Live live_;
+    PacketLog log_;
 };
 
 } // namespace

@@ -168,6 +168,8 @@ struct fw_config {
 	__u32 asks_mac;
 	__u32 asks_ports;
 	__u32 has_limits;
+	__u32 has_logs;
+	__u32 pad;
 };
 
 /* Array fw_rules, in the order of the rules; the default comes last. */
@@ -175,7 +177,8 @@ struct fw_rule {
 	__u32 slot;   /* in fw_counters */
 	__u8 action;  /* enum fw_action */
 	__u8 reason;  /* enum evnf_reason of a packet that ends here */
-	__u8 pad[2];
+	__u8 log;     /* 1: its packets are told of in fw_log */
+	__u8 pad;
 };
 EVNF_STATIC_ASSERT(sizeof(struct fw_rule) == 8);
 
@@ -229,6 +232,36 @@ struct fw_modifier_counters {
 	__u64 pad;
 };
 EVNF_STATIC_ASSERT(sizeof(struct fw_modifier_counters) == 32);
+
+enum {
+	FW_LOG_BYTES = 4 << 20,
+	FW_LOG_FRAME = 128,
+	FW_LOGS_PER_SECOND = 1000, /* records of each CPU a second, and at once after a pause */
+	FW_LOGS_BURST = 1000,
+};
+
+/* A packet as a rule with `log` found it, and what became of it: a record of the ring fw_log. */
+struct fw_log_record {
+	union evnf_address src, dst;
+	__u64 now;      /* jiffies */
+	__u32 slot;     /* of the rule */
+	__u32 length;   /* of the frame */
+	__u32 captured; /* bytes of it in `frame` */
+	__be16 sport, dport;
+	__u16 vlan[2];
+	__u16 port;     /* index of the ingress port */
+	__u8 ip_version;
+	__u8 protocol;
+	__u8 tcp_flags;
+	__u8 icmp_type, icmp_code;
+	__u8 fragment;  /* enum evnf_fragment */
+	__u8 action;    /* enum fw_action */
+	__u8 verdict;   /* enum evnf_verdict */
+	__u8 reason;    /* enum evnf_reason */
+	__u8 pad[5];
+	__u8 frame[FW_LOG_FRAME];
+};
+EVNF_STATIC_ASSERT(sizeof(struct fw_log_record) == 80 + FW_LOG_FRAME);
 
 /*
  * Of the key's bits that the tuple's mask has: bucket in the lower half, tag in

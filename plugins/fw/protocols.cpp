@@ -76,6 +76,12 @@ std::optional<std::uint8_t> protocol_number(std::string_view name)
     return number(kProtocols, name);
 }
 
+std::string protocol_text(std::uint8_t protocol)
+{
+    const auto found = std::find_if(kProtocols.begin(), kProtocols.end(), [&](const Named& e) { return e.second == protocol; });
+    return found == kProtocols.end() ? std::to_string(protocol) : std::string{found->first};
+}
+
 bool has_ports(std::uint8_t protocol)
 {
     return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;

@@ -4,12 +4,16 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 namespace evnf::fw {
 
 /// Number of the protocol, by its IANA name in small letters.
 std::optional<std::uint8_t> protocol_number(std::string_view name);
+
+/// Its name, or else the number.
+std::string protocol_text(std::uint8_t protocol);
 
 /// TCP, UDP and SCTP: those whose ports the fast path reads.
 bool has_ports(std::uint8_t protocol);

@@ -285,7 +285,7 @@ public:
 
     Rule read()
     {
-        for (const auto* key : {"state", "log"}) map_.not_supported(key);
+        map_.not_supported("state");
         rule_.name = read_name(map_.required("name"));
         rule_.action = map_.required("action").one_of(rule_actions());
         if (const auto src = map_.optional("src")) rule_.src = read_addresses(*src, sets_);
@@ -296,6 +296,7 @@ public:
         if (const auto dscp = map_.optional("dscp")) rule_.dscps = read_dscps(*dscp);
         if (const auto fragment = map_.optional("fragment")) rule_.fragments = read_fragments(*fragment);
         if (const auto limit = map_.optional("limit")) rule_.limit = read_limit(*limit);
+        if (const auto log = map_.optional("log")) rule_.log = log->boolean();
         if (const auto port = map_.optional("in_port")) rule_.in_ports = read_in_ports(*port, ports_);
         read_l4();
         map_.done();
@@ -410,6 +411,11 @@ bool Policy::has_limits() const
 bool Policy::has_keyed_limits() const
 {
     return std::any_of(rules.begin(), rules.end(), [](const Rule& rule) { return rule.limit && rule.limit->per != FW_PER_RULE; });
+}
+
+bool Policy::has_logs() const
+{
+    return std::any_of(rules.begin(), rules.end(), [](const Rule& rule) { return rule.log; });
 }
 
 std::string_view action_name(fw_action action)

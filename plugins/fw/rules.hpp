@@ -54,6 +54,7 @@ struct Rule {
     std::vector<std::uint8_t> dscps;
     std::optional<std::uint8_t> fragments; ///< a bit for each enum evnf_fragment
     std::optional<Limit> limit;
+    bool log = false;
 };
 
 /// Sources, destinations and flows that limits are kept of, unless `limits.max` says otherwise.
@@ -70,6 +71,7 @@ struct Policy {
     /// Whether any rule has a limit, and one that is not the whole rule's.
     bool has_limits() const;
     bool has_keyed_limits() const;
+    bool has_logs() const;
 };
 
 /// Name of the default in counters and explanations; no rule may have it.
