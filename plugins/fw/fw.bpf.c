@@ -58,7 +58,7 @@ static __always_inline void fw_count(const struct fw_rule *rule, const struct ev
 	counters->bytes += pkt->frame_length;
 }
 
-static __always_inline int fw_act(evnf_ctx *ctx, struct evnf_packet *pkt, const struct fw_rule *rule)
+static __always_inline int fw_act(evnf_ctx *ctx, const struct fw_rule *rule)
 {
 	switch (rule->action) {
 	case FW_ALLOW:
@@ -66,31 +66,26 @@ static __always_inline int fw_act(evnf_ctx *ctx, struct evnf_packet *pkt, const 
 	case FW_NETFILTER:
 		return evnf_kernel(rule->reason);
 	case FW_REJECT:
-		return fw_reject(ctx, pkt, rule->reason);
+		return fw_reject(ctx, rule->reason);
 	default:
 		return evnf_drop(rule->reason);
 	}
-}
-
-/* The record is begun before, for a rejected packet is its own answer after. */
-static __always_inline int fw_act_and_log(evnf_ctx *ctx, struct evnf_packet *pkt, const struct fw_rule *rule)
-{
-	struct fw_log_record *record = fw_begin_log(ctx, pkt, rule);
-	int decision = fw_act(ctx, pkt, rule);
-
-	if (record)
-		fw_end_log(record, decision);
-	return decision;
 }
 
 EVNF_STAGE(fw, ctx, pkt)
 {
 	__u32 first = fw_find_rule(pkt, fw_config.asks_mac ? fw_source_mac(ctx, pkt) : 0);
 	const struct fw_rule *rule = bpf_map_lookup_elem(&fw_rules, &first);
+	struct fw_log_record *record;
+	int decision;
 
 	if (!rule)
 		return evnf_drop(first == FW_TOO_LONG ? EVNF_REASON_SEARCH_LIMIT : EVNF_REASON_INTERNAL);
 	fw_count(rule, pkt);
 	evnf_note(pkt, first + 1);
-	return fw_config.has_logs && rule->log ? fw_act_and_log(ctx, pkt, rule) : fw_act(ctx, pkt, rule);
+	record = fw_config.has_logs && rule->log ? fw_begin_log(ctx, pkt, rule) : NULL;
+	decision = fw_act(ctx, rule);
+	if (record)
+		fw_end_log(record, decision);
+	return decision;
 }

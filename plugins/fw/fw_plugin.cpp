@@ -103,6 +103,7 @@ public:
                 skeleton.rodata->fw_config = tables_.config;
                 skeleton.rodata->fw_config.has_limits = policy_.has_limits();
                 skeleton.rodata->fw_config.has_logs = policy_.has_logs();
+                skeleton.rodata->fw_config.has_rejects = policy_.has_rejects();
                 skeleton.rodata->fw_log_limit = {FW_LOGS_PER_SECOND, FW_LOGS_BURST, host_.jiffies_per_second()};
                 skeleton.rodata->fw_reject_limit = {FW_REJECTS_PER_SECOND, FW_REJECTS_BURST, host_.jiffies_per_second()};
             });

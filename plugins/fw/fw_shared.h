@@ -169,7 +169,7 @@ struct fw_config {
 	__u32 asks_ports;
 	__u32 has_limits;
 	__u32 has_logs;
-	__u32 pad;
+	__u32 has_rejects;
 };
 
 /* Array fw_rules, in the order of the rules; the default comes last. */

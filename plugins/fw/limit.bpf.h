@@ -108,15 +108,23 @@ static __always_inline bool fw_pass_keyed(const struct fw_limit *limit, const st
 	return due && fw_pass(due, limit, now);
 }
 
-/* Whether the limit of the rule, if it has one, allows the packet. */
-static __always_inline bool fw_is_within_limit(const struct evnf_packet *pkt, __u32 rule)
+/*
+ * Whether the limit of the rule, if it has one, allows the packet. This and the
+ * next are global functions: the verifier follows them once and not in each turn
+ * of the search, and no further than their begin where there are no limits.
+ */
+__noinline int fw_is_within_limit(__u32 rule)
 {
-	const struct fw_limit *limit = bpf_map_lookup_elem(&fw_limits, &rule);
+	const struct evnf_packet *pkt = evnf_current_packet();
+	const struct fw_limit *limit;
 	struct fw_modifier_counters *counters;
 	__u64 now, *due;
 	__u32 slot;
 	bool within;
 
+	if (!fw_config.has_limits || !pkt)
+		return false;
+	limit = bpf_map_lookup_elem(&fw_limits, &rule);
 	if (!limit || !limit->interval)
 		return true;
 	slot = limit->slot;
@@ -131,6 +139,14 @@ static __always_inline bool fw_is_within_limit(const struct evnf_packet *pkt, __
 	return within;
 }
 
+/* fw_classify() for rules from `from` on. */
+__noinline __u32 fw_classify_on(__u64 mac, __u32 from)
+{
+	const struct evnf_packet *pkt = evnf_current_packet();
+
+	return fw_config.has_limits && pkt ? fw_classify(pkt, mac, from) : FW_NOTHING;
+}
+
 /*
  * The first rule that the packet matches, its limit included, as fw_classify()
  * tells it. A packet that is over the limits of more than a few rules is too
@@ -138,14 +154,14 @@ static __always_inline bool fw_is_within_limit(const struct evnf_packet *pkt, __
  */
 static __always_inline __u32 fw_find_rule(const struct evnf_packet *pkt, __u64 mac)
 {
-	__u32 from = 0, rule;
+	__u32 rule = fw_classify(pkt, mac, 0);
 
-#pragma clang loop unroll(disable)
-	for (int i = 0; i <= FW_MAX_OVER_LIMIT; i++) {
-		rule = fw_classify(pkt, mac, from);
-		if (!fw_config.has_limits || rule >= fw_config.rules || fw_is_within_limit(pkt, rule))
+	if (!fw_config.has_limits)
+		return rule;
+	for (int i = 0; i < FW_MAX_OVER_LIMIT; i++) {
+		if (rule >= fw_config.rules || fw_is_within_limit(rule))
 			return rule;
-		from = rule + 1;
+		rule = fw_classify_on(mac, rule + 1);
 	}
-	return FW_TOO_LONG;
+	return rule >= fw_config.rules || fw_is_within_limit(rule) ? rule : FW_TOO_LONG;
 }

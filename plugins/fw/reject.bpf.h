@@ -12,7 +12,7 @@
 
 #include <stddef.h>
 
-#include "fw_shared.h"
+#include "classifier.bpf.h"
 
 #define FW_TCP_FIN 0x01
 #define FW_TCP_SYN 0x02
@@ -354,8 +354,13 @@ static __always_inline bool fw_answer_by_error(evnf_ctx *ctx, const struct evnf_
 	return true;
 }
 
-static __always_inline int fw_reject(evnf_ctx *ctx, struct evnf_packet *pkt, enum evnf_reason reason)
+/* A global function, which the verifier follows once, whatever leads to it, and not at all where nothing is rejected. */
+__noinline int fw_reject(evnf_ctx *ctx, __u32 reason)
 {
+	struct evnf_packet *pkt = evnf_current_packet();
+
+	if (!fw_config.has_rejects || !pkt)
+		return evnf_drop(EVNF_REASON_INTERNAL);
 	if (!fw_may_answer(ctx, pkt))
 		return evnf_drop(reason);
 	if (!fw_admit_answer(pkt))

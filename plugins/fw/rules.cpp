@@ -418,6 +418,11 @@ bool Policy::has_logs() const
     return std::any_of(rules.begin(), rules.end(), [](const Rule& rule) { return rule.log; });
 }
 
+bool Policy::has_rejects() const
+{
+    return std::any_of(rules.begin(), rules.end(), [](const Rule& rule) { return rule.action == FW_REJECT; });
+}
+
 std::string_view action_name(fw_action action)
 {
     return name_in(rule_actions(), action);

@@ -72,6 +72,7 @@ struct Policy {
     bool has_limits() const;
     bool has_keyed_limits() const;
     bool has_logs() const;
+    bool has_rejects() const;
 };
 
 /// Name of the default in counters and explanations; no rule may have it.
