@@ -323,7 +323,7 @@ TEST_CASE("fw: what is wrong with a rule is said, and where")
         {"dprot: 80", "f:2:28: rules[0].dprot: unknown key (did you mean 'dport'?)"},
         {"state: established", "f:2:28: not supported by this version: rules[0].state"},
         {"log: maybe", "f:2:33: rules[0].log: must be true or false, not 'maybe'"},
-        {"limit: 100/s", "f:2:35: rules[0].limit: must be a map"},
+        {"limit: 100/s", "f:2:35: rules[0].limit: must be a map of keys and values"},
         {"limit: {burst: 5}", "f:2:35: rules[0].limit: 'rate' is missing"},
         {"limit: {rate: 0/s}",
          "f:2:42: rules[0].limit.rate: must be a rate from 1 to 1000000 a second, minute or hour such as 100/s, 30/m or "
