@@ -7,11 +7,13 @@
 #include <boost/json.hpp>
 #include <boost/program_options.hpp>
 #include <cerrno>
+#include <chrono>
 #include <filesystem>
 #include <iostream>
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <thread>
 #include <vector>
 
 #include <fmt/format.h>
@@ -31,12 +33,14 @@ constexpr std::string_view kUsage = R"(usage: evnfctl [OPTIONS] COMMAND
   reload                 applies the configuration file, whole or not at all
   detach                 takes the programs off every port and removes all state
   check FILE             validates a configuration file; needs no daemon
-  INSTANCE VERB [ARG…]   asks a plugin: fw rules, dpi flows, dpi apps, lb backends, lb connections
+  INSTANCE VERB [ARG…]   asks a plugin: fw rules, fw log, fw connections, fw tracking, dpi flows, dpi apps,
+                         lb backends, lb connections
   fw import iptables-save FILE
                          writes rules of fw that decide as iptables does; needs no daemon
 
 )";
 
+constexpr std::chrono::milliseconds kBetweenQuestions{200};
 constexpr const char* kSocket = "/run/evnf/evnfd.sock";
 
 enum ExitStatus { kDone = 0, kRefused = 1, kNoDaemonOrUsage = 2 };
@@ -48,6 +52,7 @@ struct UsageError : std::runtime_error {
 struct Arguments {
     std::string socket;
     bool json = false;
+    bool follow = false;
     std::vector<std::string> words;
 };
 
@@ -107,6 +112,31 @@ void print(const std::string& command, json::value result, bool as_json)
         std::cout << fmt::format("no {}\n", command.substr(command.find(' ') + 1));
 }
 
+void print_more(const json::array& rows, evnf::ctl::GrowingTable& table, bool as_json)
+{
+    if (!as_json) std::cout << table.add(rows);
+    for (const json::value& row : rows)
+        if (as_json) std::cout << json::serialize(row) << '\n';
+    std::cout << std::flush;
+}
+
+/// For verbs that answer `since CURSOR` with the next cursor and the rows up to it: goes on until it is interrupted.
+[[noreturn]] void follow(const Arguments& arguments, const std::string& command, std::vector<std::string> args)
+{
+    evnf::ctl::GrowingTable table;
+    args.push_back("since");
+    for (const std::size_t known = args.size();; std::this_thread::sleep_for(kBetweenQuestions)) {
+        const json::value answer = evnf::ctl::request(arguments.socket, command, args);
+        const json::object* object = answer.if_object();
+        if (!object || !object->contains("cursor")) throw UsageError{fmt::format("{} cannot be followed", command)};
+        if (const auto missed = object->at("missed").to_number<std::uint64_t>(); missed && args.size() > known)
+            std::cerr << fmt::format("evnfctl: {} rows came too fast to be shown\n", missed);
+        print_more(object->at("rows").as_array(), table, arguments.json);
+        args.resize(known);
+        args.push_back(std::to_string(object->at("cursor").to_number<std::uint64_t>()));
+    }
+}
+
 Arguments parse(int argc, char** argv)
 {
     Arguments arguments;
@@ -116,6 +146,8 @@ Arguments parse(int argc, char** argv)
         ("socket,s", options::value(&arguments.socket)->default_value(kSocket)->value_name("PATH"),
          "control socket of the daemon")
         ("json", options::bool_switch(&arguments.json), "print the answer as one line of JSON")
+        ("follow,f", options::bool_switch(&arguments.follow), "go on with what is new (fw log)")
+        ("number,n", options::value<unsigned>()->value_name("N"), "how many of the latest (fw log)")
         ("help,h", "print this text")
         ("version", "print the version");
     // clang-format on
@@ -133,6 +165,10 @@ Arguments parse(int argc, char** argv)
         std::cout << "evnfctl " EVNF_VERSION "\n";
         std::exit(kDone);
     }
+    if (given.count("number")) {
+        arguments.words.push_back("-n");
+        arguments.words.push_back(std::to_string(given["number"].as<unsigned>()));
+    }
     return arguments;
 }
 
@@ -144,6 +180,7 @@ void run(const Arguments& arguments)
         check(words[1]);
     }
     const auto [command, args] = command_of(words);
+    if (arguments.follow) follow(arguments, command, args);
     print(command, evnf::ctl::request(arguments.socket, command, args), arguments.json);
 }
 

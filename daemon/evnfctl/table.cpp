@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -64,12 +65,19 @@ std::string with_separators(std::string digits)
 /// A port number is a name, not an amount.
 bool is_port_number(std::string_view key) { return key.ends_with("port"); }
 
+/// Of 2026-11-27T09:01:02.123+01:00; the date is in the JSON.
+std::string time_of_day(const std::string& moment)
+{
+    const std::size_t begin = moment.find('T') + 1; // 0 where there is none
+    return moment.substr(begin, moment.find_first_of("+-Z", begin) - begin);
+}
+
 std::string cell(std::string_view key, const json::value& value)
 {
     switch (value.kind()) {
     case json::kind::null: return "-";
     case json::kind::bool_: return value.get_bool() ? "yes" : "no";
-    case json::kind::string: return printable(value.get_string());
+    case json::kind::string: return key == "time" ? time_of_day(printable(value.get_string())) : printable(value.get_string());
     case json::kind::object: return printable(json::serialize(value));
     case json::kind::array: {
         std::string text;
@@ -187,6 +195,20 @@ std::string block(const json::object& object, std::size_t width)
 }
 
 } // namespace
+
+std::string GrowingTable::add(const json::array& rows)
+{
+    if (rows.empty()) return "";
+    std::vector<Column> columns = columns_of(rows);
+    for (Column& column : columns) column.width = std::max(column.width, widths_[column.key]);
+    fit(columns, kTextWidth);
+    std::string out;
+    if (std::exchange(headed_, true) == false) out = line(columns, [](const Column& column) { return column.title; });
+    for (std::size_t row = 0; row < rows.size(); ++row)
+        out += line(columns, [row](const Column& column) { return column.cells[row]; });
+    for (const Column& column : columns) widths_[column.key] = column.width;
+    return out;
+}
 
 std::string to_text(const json::value& value, std::size_t width)
 {

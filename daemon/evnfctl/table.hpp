@@ -2,8 +2,10 @@
 /// JSON for people: whatever the daemon or a plugin answers, as aligned text.
 #pragma once
 
+#include <boost/json/array.hpp>
 #include <boost/json/value.hpp>
 #include <cstddef>
+#include <map>
 #include <string>
 
 namespace evnf::ctl {
@@ -15,5 +17,16 @@ inline constexpr std::size_t kTextWidth = 100;
 /// Text columns are cut with … until a table fits `width`. Control characters become '?': some
 /// texts come from packets, and a terminal must not obey them.
 std::string to_text(const boost::json::value& value, std::size_t width = kTextWidth);
+
+/// A table whose rows come bit by bit: a heading once, and columns that keep their width and only ever grow.
+class GrowingTable {
+public:
+    /// The text of these rows, objects all.
+    std::string add(const boost::json::array& rows);
+
+private:
+    std::map<std::string, std::size_t> widths_; ///< by key
+    bool headed_ = false;
+};
 
 } // namespace evnf::ctl

@@ -45,6 +45,7 @@ struct fw_search {
 	__u32 word;
 	__u32 entry; /* to be looked at next, or FW_NOTHING */
 	__u32 best;  /* the first rule found so far */
+	__u32 from;  /* rules before this one are not looked for */
 	__u32 has_ports;
 	__u32 has_icmp;
 };
@@ -61,6 +62,13 @@ struct fw_walk {
 	struct fw_search *search;
 	const struct evnf_packet *pkt;
 };
+
+static __always_inline struct fw_search *fw_current_search(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&fw_searches, &zero);
+}
 
 static __always_inline bool fw_is_from(const struct fw_point *point, __u64 high, __u64 low)
 {
@@ -301,6 +309,11 @@ static __always_inline bool fw_has_the_rest(const struct fw_entry *entry, const 
 	       fw_is_in_group(search, FW_ROW_DST, entry->dst_group) != !!(conditions & FW_DST_NOT_IN_GROUP);
 }
 
+static __always_inline bool fw_is_too_early(const struct fw_entry *entry, const struct fw_search *search)
+{
+	return fw_config.has_limits && entry->rule < search->from;
+}
+
 static __always_inline bool fw_is_met(const struct fw_entry *entry, const struct fw_search *search,
 				      const struct evnf_packet *pkt)
 {
@@ -343,7 +356,7 @@ static __always_inline int fw_next_entry(struct fw_search *search, const struct 
 		return fw_fail(search);
 	if (entry->rule >= search->best)
 		return FW_GO_ON; /* later entries of a list are of later rules */
-	if (fw_is_met(entry, search, pkt))
+	if (!fw_is_too_early(entry, search) && fw_is_met(entry, search, pkt))
 		search->best = entry->rule;
 	else if (!(entry->conditions & FW_LAST))
 		search->entry = index + 1;
@@ -369,8 +382,8 @@ static long fw_step(__u32 step, struct fw_walk *walk)
 	return fw_look(walk->search, walk->pkt);
 }
 
-/* What the rules are asked about; the search is to begin. */
-static __always_inline void fw_begin(struct fw_search *search, const struct evnf_packet *pkt, __u64 mac)
+/* What the rules from `from` on are asked about; the search is to begin. */
+static __always_inline void fw_begin(struct fw_search *search, const struct evnf_packet *pkt, __u64 mac, __u32 from)
 {
 	__u64 ports = 0;
 
@@ -388,6 +401,7 @@ static __always_inline void fw_begin(struct fw_search *search, const struct evnf
 	search->bits = 0;
 	search->entry = FW_NOTHING;
 	search->best = fw_config.rules;
+	search->from = from;
 }
 
 static __always_inline __u32 fw_search_tuples(struct fw_search *search, const struct evnf_packet *pkt)
@@ -410,20 +424,20 @@ static __always_inline __u32 fw_try_all(const struct fw_search *search, const st
 
 		if (!entry)
 			return FW_NOTHING;
-		if (fw_is_met(entry, search, pkt))
+		if (!fw_is_too_early(entry, search) && fw_is_met(entry, search, pkt))
 			return entry->rule;
 	}
 	return search->best;
 }
 
 /*
- * The rule's index in fw_rules; fw_config.rules where none matches. FW_TOO_LONG
- * where the search took too long, FW_NOTHING where a table is not whole. The
- * search has the packet's L4 header and state.
+ * The first rule's index in fw_rules, of those from `from` on; fw_config.rules
+ * where none matches. FW_TOO_LONG where the search took too long, FW_NOTHING
+ * where a table is not whole. The search has the packet's L4 header and state.
  */
-static __always_inline __u32 fw_classify(struct fw_search *search, const struct evnf_packet *pkt, __u64 mac)
+static __always_inline __u32 fw_classify(struct fw_search *search, const struct evnf_packet *pkt, __u64 mac, __u32 from)
 {
-	fw_begin(search, pkt, mac);
+	fw_begin(search, pkt, mac, from);
 	if (!fw_config.few)
 		return fw_search_tuples(search, pkt);
 	return search->family == FW_V4 ? fw_try_all(search, pkt, FW_V4) : fw_try_all(search, pkt, FW_V6);

@@ -2,7 +2,9 @@
 /* fw: the first rule that a packet matches decides. */
 #include <linux/if_ether.h>
 
-#include "classifier.bpf.h"
+#include "limit.bpf.h"
+#include "log.bpf.h"
+#include "reject.bpf.h"
 
 EVNF_LICENSE;
 
@@ -56,30 +58,27 @@ static __always_inline void fw_count(const struct fw_rule *rule, const struct ev
 	counters->bytes += pkt->frame_length;
 }
 
-static __always_inline int fw_act(const struct fw_rule *rule)
+static __always_inline int fw_act(evnf_ctx *ctx, const struct fw_rule *rule)
 {
 	switch (rule->action) {
 	case FW_ALLOW:
 		return EVNF_NEXT;
 	case FW_NETFILTER:
 		return evnf_kernel(rule->reason);
+	case FW_REJECT:
+		return fw_reject(ctx, rule->reason);
 	default:
 		return evnf_drop(rule->reason);
 	}
-}
-
-static __always_inline struct fw_search *fw_current_search(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&fw_searches, &zero);
 }
 
 EVNF_STAGE(fw, ctx, pkt)
 {
 	struct fw_search *search = fw_current_search();
 	struct fw_connection *connection = NULL;
+	struct fw_log_record *record;
 	const struct fw_rule *rule;
+	int decision;
 	__u32 first;
 
 	if (!search)
@@ -87,13 +86,17 @@ EVNF_STAGE(fw, ctx, pkt)
 	fw_read_l4(ctx, pkt, &search->l4);
 	if (fw_config.asks_state)
 		connection = fw_track_packet(ctx, pkt, &search->l4, &search->track);
-	first = fw_classify(search, pkt, fw_config.asks_mac ? fw_source_mac(ctx, pkt) : 0);
+	first = fw_find_rule(search, pkt, fw_config.asks_mac ? fw_source_mac(ctx, pkt) : 0);
 	rule = bpf_map_lookup_elem(&fw_rules, &first);
 	if (!rule)
 		return evnf_drop(first == FW_TOO_LONG ? EVNF_REASON_SEARCH_LIMIT : EVNF_REASON_INTERNAL);
 	fw_count(rule, pkt);
 	evnf_note(pkt, first + 1);
-	if (fw_config.asks_state && rule->action == FW_ALLOW)
+	if (fw_config.asks_state && (rule->action == FW_ALLOW || rule->action == FW_NETFILTER))
 		fw_remember(ctx, pkt, &search->l4, &search->track, connection);
-	return fw_act(rule);
+	record = fw_config.has_logs && rule->log ? fw_begin_log(ctx, pkt, rule) : NULL;
+	decision = fw_act(ctx, rule);
+	if (record)
+		fw_end_log(record, decision);
+	return decision;
 }

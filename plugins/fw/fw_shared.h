@@ -41,6 +41,7 @@ enum fw_action {
 	FW_ALLOW,     /* on to the next stage */
 	FW_DROP,
 	FW_NETFILTER, /* leave the decision to the kernel's own firewall */
+	FW_REJECT,    /* drop, and tell the sender */
 };
 
 /*
@@ -171,7 +172,9 @@ struct fw_config {
 	__u32 asks_state;
 	__u32 loose;                     /* a TCP connection may begin with any segment */
 	__u32 timeouts[FW_PHASES];       /* jiffies, by enum fw_phase */
-	__u32 pad;
+	__u32 has_limits;
+	__u32 has_logs;
+	__u32 has_rejects;
 };
 
 /* Array fw_rules, in the order of the rules; the default comes last. */
@@ -179,7 +182,8 @@ struct fw_rule {
 	__u32 slot;   /* in fw_counters */
 	__u8 action;  /* enum fw_action */
 	__u8 reason;  /* enum evnf_reason of a packet that ends here */
-	__u8 pad[2];
+	__u8 log;     /* 1: its packets are told of in fw_log */
+	__u8 pad;
 };
 EVNF_STATIC_ASSERT(sizeof(struct fw_rule) == 8);
 
@@ -193,6 +197,76 @@ struct fw_counters {
 struct fw_rule_name {
 	char text[64];
 };
+
+/* Answers to rejected packets: of each CPU a second, and at once after a pause. */
+enum { FW_REJECTS_PER_SECOND = 1000, FW_REJECTS_BURST = 1000 };
+
+enum {
+	FW_MAX_OVER_LIMIT = 4, /* rules in turn whose limit a packet may be over */
+	FW_EXCHANGES = 8,      /* tries of a CPU to be the one that spends */
+	FW_CLOCK_SLACK = 1000000000, /* ns */
+};
+
+/* What has a limit of its own: all packets of the rule, or those of one source, destination or flow. */
+enum fw_per { FW_PER_RULE, FW_PER_SRC, FW_PER_DST, FW_PER_FLOW };
+
+/* Array fw_limits, in the order of the rules. */
+struct fw_limit {
+	__u64 interval; /* ns between packets at the limit's rate; 0 where the rule has no limit */
+	__u64 window;   /* ns that may be spent ahead: the burst's worth */
+	__u32 slot;     /* of the rule, as in fw_rule */
+	__u32 per;      /* enum fw_per */
+};
+EVNF_STATIC_ASSERT(sizeof(struct fw_limit) == 24);
+
+/* State, key of fw_due: what is not of the limit's kind is 0. */
+struct fw_limited {
+	union evnf_address src, dst;
+	__u32 slot;
+	__be16 sport, dport;
+	__u8 protocol;
+	__u8 pad[7];
+};
+EVNF_STATIC_ASSERT(sizeof(struct fw_limited) == 48);
+
+/* State, per CPU and by slot: what a rule's modifiers did, since the rule's name first appeared. */
+struct fw_modifier_counters {
+	__u64 over_limit;       /* packets that the rule did not match for its limit, */
+	__u64 limit_table_full; /* those included for which fw_due had no room */
+	__u64 log_suppressed;   /* packets whose record was not sent to the slow path, that is not to be flooded */
+	__u64 pad;
+};
+EVNF_STATIC_ASSERT(sizeof(struct fw_modifier_counters) == 32);
+
+enum {
+	FW_LOG_BYTES = 4 << 20,
+	FW_LOG_FRAME = 128,
+	FW_LOGS_PER_SECOND = 1000, /* records of each CPU a second, and at once after a pause */
+	FW_LOGS_BURST = 1000,
+};
+
+/* A packet as a rule with `log` found it, and what became of it: a record of the ring fw_log. */
+struct fw_log_record {
+	union evnf_address src, dst;
+	__u64 now;      /* jiffies */
+	__u32 slot;     /* of the rule */
+	__u32 length;   /* of the frame */
+	__u32 captured; /* bytes of it in `frame` */
+	__be16 sport, dport;
+	__u16 vlan[2];
+	__u16 port;     /* index of the ingress port */
+	__u8 ip_version;
+	__u8 protocol;
+	__u8 tcp_flags;
+	__u8 icmp_type, icmp_code;
+	__u8 fragment;  /* enum evnf_fragment */
+	__u8 action;    /* enum fw_action */
+	__u8 verdict;   /* enum evnf_verdict */
+	__u8 reason;    /* enum evnf_reason */
+	__u8 pad[5];
+	__u8 frame[FW_LOG_FRAME];
+};
+EVNF_STATIC_ASSERT(sizeof(struct fw_log_record) == 80 + FW_LOG_FRAME);
 
 /*
  * Of the key's bits that the tuple's mask has: bucket in the lower half, tag in

@@ -78,7 +78,7 @@ std::optional<std::uint8_t> protocol_number(std::string_view name)
 
 std::string protocol_text(std::uint8_t protocol)
 {
-    const auto found = std::find_if(kProtocols.begin(), kProtocols.end(), [&](const Named& named) { return named.second == protocol; });
+    const auto found = std::find_if(kProtocols.begin(), kProtocols.end(), [&](const Named& e) { return e.second == protocol; });
     return found == kProtocols.end() ? std::to_string(protocol) : std::string{found->first};
 }
 

@@ -14,6 +14,9 @@ std::optional<std::uint8_t> protocol_number(std::string_view name);
 /// Its name, or its number where it has none here.
 std::string protocol_text(std::uint8_t protocol);
 
+/// Its name, or else the number.
+std::string protocol_text(std::uint8_t protocol);
+
 /// TCP, UDP and SCTP: those whose ports the fast path reads.
 bool has_ports(std::uint8_t protocol);
 

@@ -10,13 +10,13 @@
 enum { FW_QUOTED_EXTENSIONS = 4 }; /* of a quoted IPv6 packet; one with more is not recognised */
 
 /* The packet that an error quotes, in the host's memory. */
-struct fw_quote {
+struct fw_quoted {
 	union evnf_address src, dst;
 	__u32 l4_offset;
 	__u8 protocol;
 };
 
-static __always_inline bool fw_read_quote4(evnf_ctx *ctx, __u32 offset, struct fw_quote *quote)
+static __always_inline bool fw_read_quote4(evnf_ctx *ctx, __u32 offset, struct fw_quoted *quote)
 {
 	const struct iphdr *ip = evnf_header(ctx, offset, sizeof(*ip));
 
@@ -32,7 +32,7 @@ static __always_inline bool fw_read_quote4(evnf_ctx *ctx, __u32 offset, struct f
 }
 
 /* The quoted header of the protocol `quote->protocol` at quote->l4_offset is stepped over. */
-static __always_inline bool fw_step_over_extension(evnf_ctx *ctx, struct fw_quote *quote)
+static __always_inline bool fw_step_over_extension(evnf_ctx *ctx, struct fw_quoted *quote)
 {
 	const __u8 *header = evnf_header(ctx, quote->l4_offset, 8);
 	bool fragment = quote->protocol == IPPROTO_FRAGMENT;
@@ -44,7 +44,7 @@ static __always_inline bool fw_step_over_extension(evnf_ctx *ctx, struct fw_quot
 	return true;
 }
 
-static __always_inline bool fw_read_quote6(evnf_ctx *ctx, __u32 offset, struct fw_quote *quote)
+static __always_inline bool fw_read_quote6(evnf_ctx *ctx, __u32 offset, struct fw_quoted *quote)
 {
 	const struct ipv6hdr *ip = evnf_header(ctx, offset, sizeof(*ip));
 
@@ -67,7 +67,7 @@ static __always_inline bool fw_read_quote6(evnf_ctx *ctx, __u32 offset, struct f
 }
 
 /* What 8 bytes of the quoted L4 header tell. */
-static __always_inline bool fw_read_quoted_l4(evnf_ctx *ctx, const struct fw_quote *quote, struct fw_l4 *l4)
+static __always_inline bool fw_read_quoted_l4(evnf_ctx *ctx, const struct fw_quoted *quote, struct fw_l4 *l4)
 {
 	const struct fw_icmp *header = evnf_header(ctx, quote->l4_offset, sizeof(*header));
 
@@ -87,7 +87,7 @@ static __always_inline bool fw_is_related(evnf_ctx *ctx, const struct evnf_packe
 {
 	__u32 offset = pkt->l4_offset + sizeof(struct fw_icmp);
 	const struct fw_connection *connection;
-	struct fw_quote quote = {};
+	struct fw_quoted quote = {};
 	struct fw_l4 l4 = {};
 
 	if (pkt->fragment == EVNF_FRAGMENT_LATER)

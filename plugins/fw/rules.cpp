@@ -23,7 +23,7 @@ constexpr std::int64_t kMostConnections = 16'000'000;
 const std::vector<std::pair<std::string_view, fw_action>>& rule_actions()
 {
     static const std::vector<std::pair<std::string_view, fw_action>> names{
-        {"allow", FW_ALLOW}, {"drop", FW_DROP}, {"netfilter", FW_NETFILTER}};
+        {"allow", FW_ALLOW}, {"drop", FW_DROP}, {"netfilter", FW_NETFILTER}, {"reject", FW_REJECT}};
     return names;
 }
 
@@ -242,13 +242,47 @@ std::uint8_t read_states(const Node& node)
     return states;
 }
 
-fw_action read_action(const Node& node)
+/// Reads "100/s", "30/m" or "10/h": nanoseconds from one to the next.
+std::uint64_t read_interval(const Node& node)
 {
-    if (node.is_scalar() && node.yaml().Scalar() == "reject") {
-        node.error(not_supported("reject"));
-        return FW_DROP;
-    }
-    return node.one_of(rule_actions());
+    constexpr std::uint64_t second = 1'000'000'000;
+    constexpr std::uint32_t most = 1'000'000;
+    const auto text = node.string();
+    if (text.empty()) return second;
+    const auto slash = std::min(text.find('/'), text.size());
+    const auto count = number(std::string_view{text}.substr(0, slash), most);
+    const auto unit = std::string_view{text}.substr(slash);
+    const auto per = unit == "/s" ? second : unit == "/m" ? 60 * second : unit == "/h" ? 3600 * second : 0;
+    if (count && *count > 0 && per) return per / *count;
+    node.error(fmt::format("must be a rate from 1 to {} a second, minute or hour such as 100/s, 30/m or 10/h, not '{}'", most, text));
+    return second;
+}
+
+/// Without a burst: what a second earns, but no less than the 5 that iptables and nftables give.
+Limit read_limit(const Node& node)
+{
+    constexpr std::uint64_t second = 1'000'000'000;
+    constexpr std::uint64_t least = 5;
+    constexpr std::int64_t most = 1'000'000;
+    Map map{node};
+    Limit limit;
+    limit.interval_ns = read_interval(map.required("rate"));
+    limit.burst = static_cast<std::uint32_t>(std::max(least, second / limit.interval_ns));
+    if (const auto burst = map.optional("burst")) limit.burst = static_cast<std::uint32_t>(burst->integer(1, most));
+    if (const auto per = map.optional("per"))
+        limit.per = per->one_of(std::vector<std::pair<std::string_view, fw_per>>{
+            {"rule", FW_PER_RULE}, {"src", FW_PER_SRC}, {"dst", FW_PER_DST}, {"flow", FW_PER_FLOW}});
+    map.done();
+    return limit;
+}
+
+std::uint32_t read_max_limits(const Node& node)
+{
+    constexpr std::int64_t most = 4'194'304;
+    Map map{node};
+    const auto max = map.required("max");
+    map.done();
+    return max.present() ? static_cast<std::uint32_t>(max.integer(1, most)) : kDefaultMaxLimits;
 }
 
 /// Reads one rule. A condition that no packet can meet beside the others is a mistake.
@@ -264,9 +298,8 @@ public:
 
     Rule read()
     {
-        for (const auto* key : {"limit", "log"}) map_.not_supported(key);
         rule_.name = read_name(map_.required("name"));
-        rule_.action = read_action(map_.required("action"));
+        rule_.action = map_.required("action").one_of(rule_actions());
         if (const auto src = map_.optional("src")) rule_.src = read_addresses(*src, sets_);
         if (const auto dst = map_.optional("dst")) rule_.dst = read_addresses(*dst, sets_);
         if (const auto vlan = map_.optional("vlan")) rule_.vlans = read_vlans(*vlan);
@@ -275,6 +308,8 @@ public:
         if (const auto dscp = map_.optional("dscp")) rule_.dscps = read_dscps(*dscp);
         if (const auto fragment = map_.optional("fragment")) rule_.fragments = read_fragments(*fragment);
         if (const auto state = map_.optional("state")) rule_.states = read_states(*state);
+        if (const auto limit = map_.optional("limit")) rule_.limit = read_limit(*limit);
+        if (const auto log = map_.optional("log")) rule_.log = log->boolean();
         if (const auto port = map_.optional("in_port")) rule_.in_ports = read_in_ports(*port, ports_);
         read_l4();
         map_.done();
@@ -398,6 +433,7 @@ Policy read_policy(const Node& config, const Ports& ports)
     Map map{config};
     if (const auto node = map.optional("sets")) policy.sets = read_sets(*node);
     if (const auto node = map.optional("default")) policy.fallback = node->one_of(fallbacks());
+    if (const auto node = map.optional("limits")) policy.max_limits = read_max_limits(*node);
     if (const auto node = map.optional("rules")) policy.rules = read_rules(*node, policy.sets, ports);
     policy.tracking = read_tracking(map);
     map.done();
@@ -413,6 +449,26 @@ bool Policy::leaves_to_netfilter() const
 bool Policy::asks_state() const
 {
     return std::any_of(rules.begin(), rules.end(), [](const Rule& rule) { return rule.states.has_value(); });
+}
+
+bool Policy::has_limits() const
+{
+    return std::any_of(rules.begin(), rules.end(), [](const Rule& rule) { return rule.limit.has_value(); });
+}
+
+bool Policy::has_keyed_limits() const
+{
+    return std::any_of(rules.begin(), rules.end(), [](const Rule& rule) { return rule.limit && rule.limit->per != FW_PER_RULE; });
+}
+
+bool Policy::has_logs() const
+{
+    return std::any_of(rules.begin(), rules.end(), [](const Rule& rule) { return rule.log; });
+}
+
+bool Policy::has_rejects() const
+{
+    return std::any_of(rules.begin(), rules.end(), [](const Rule& rule) { return rule.action == FW_REJECT; });
 }
 
 std::string_view action_name(fw_action action)

@@ -33,6 +33,13 @@ struct TcpFlags {
     std::uint8_t set = 0, clear = 0;
 };
 
+/// How often a rule may match.
+struct Limit {
+    std::uint64_t interval_ns = 0; ///< between packets at its rate
+    std::uint32_t burst = 0;       ///< packets at once, after a pause
+    fw_per per = FW_PER_RULE;
+};
+
 /// A packet matches when every condition that is there holds; an empty list is no condition.
 struct Rule {
     std::string name;
@@ -48,6 +55,8 @@ struct Rule {
     std::vector<std::uint8_t> dscps;
     std::optional<std::uint8_t> fragments; ///< a bit for each enum evnf_fragment
     std::optional<std::uint8_t> states;    ///< a bit for each enum fw_state
+    std::optional<Limit> limit;
+    bool log = false;
 };
 
 /// How connections are remembered, where rules ask for their state.
@@ -59,16 +68,25 @@ struct Tracking {
                               udp = std::chrono::seconds{60}, icmp = std::chrono::seconds{30}, other = std::chrono::minutes{10};
 };
 
+/// Sources, destinations and flows that limits are kept of, unless `limits.max` says otherwise.
+inline constexpr std::uint32_t kDefaultMaxLimits = 65536;
+
 struct Policy {
     std::vector<Rule> rules; ///< the first that matches decides
     fw_action fallback = FW_NETFILTER;
     Sets sets; ///< as the rules read them
+    std::uint32_t max_limits = kDefaultMaxLimits; ///< sources, destinations and flows that limits are kept of
     Tracking tracking;
 
     /// Whether any packet may be left to the kernel's own firewall.
     bool leaves_to_netfilter() const;
     /// Whether connections must be tracked.
     bool asks_state() const;
+    /// Whether any rule has a limit, and one that is not the whole rule's.
+    bool has_limits() const;
+    bool has_keyed_limits() const;
+    bool has_logs() const;
+    bool has_rejects() const;
 };
 
 /// Name of the default in counters and explanations; no rule may have it.

@@ -102,9 +102,11 @@ TEST_CASE("fw: rules keep their order, names and actions")
         "rules:\n"
         "- {name: a, action: drop}\n"
         "- {name: b, action: netfilter}\n"
-        "- {name: c, action: allow}\n");
+        "- {name: c, action: allow}\n"
+        "- {name: d, action: reject}\n");
     CHECK(errors == Lines{});
-    REQUIRE(policy.rules.size() == 3);
+    REQUIRE(policy.rules.size() == 4);
+    CHECK(policy.rules[3].action == FW_REJECT);
     CHECK(policy.rules[0].name == "a");
     CHECK(policy.rules[0].action == FW_DROP);
     CHECK(policy.rules[1].action == FW_NETFILTER);
@@ -211,6 +213,40 @@ TEST_CASE("fw: fragment says which of whole packets, first and later fragments")
     CHECK_FALSE(rule("dport: 80").fragments);
 }
 
+TEST_CASE("fw: a limit has a rate, and a burst and something that has it, or what is usual")
+{
+    const auto limit = [](const std::string& text) { return rule("limit: {" + text + "}").limit.value(); };
+    CHECK(limit("rate: 100/s").interval_ns == 10'000'000);
+    CHECK(limit("rate: 30/m").interval_ns == 2'000'000'000);
+    CHECK(limit("rate: 1/h").interval_ns == 3'600'000'000'000);
+    CHECK(limit("rate: 1000000/s").interval_ns == 1000);
+    CHECK(limit("rate: 100/s").burst == 100);
+    CHECK(limit("rate: 1/h").burst == 5);
+    CHECK(limit("rate: 100/s, burst: 1").burst == 1);
+    CHECK(limit("rate: 1/s").per == FW_PER_RULE);
+    CHECK(limit("rate: 1/s, per: rule").per == FW_PER_RULE);
+    CHECK(limit("rate: 1/s, per: src").per == FW_PER_SRC);
+    CHECK(limit("rate: 1/s, per: dst").per == FW_PER_DST);
+    CHECK(limit("rate: 1/s, per: flow").per == FW_PER_FLOW);
+    CHECK_FALSE(rule("dport: 80").limit);
+}
+
+TEST_CASE("fw: limits says of how many sources, destinations and flows limits are kept")
+{
+    CHECK(read("{}").policy.max_limits == 65536);
+    CHECK(read("limits: {max: 1000}").policy.max_limits == 1000);
+    CHECK(read("limits: {max: 0}").errors == Lines{"f:1:15: limits.max: must be a whole number from 1 to 4194304, not '0'"});
+    CHECK(read("limits: {}").errors == Lines{"f:1:9: limits: 'max' is missing"});
+    CHECK(read("limits: {max: 5, full: drop}").errors == Lines{"f:1:18: limits.full: unknown key"});
+}
+
+TEST_CASE("fw: a rule is logged where it says so")
+{
+    CHECK(rule("log: true").log);
+    CHECK_FALSE(rule("log: false").log);
+    CHECK_FALSE(rule("dport: 80").log);
+}
+
 TEST_CASE("fw: what is wrong with a rule is said, and where")
 {
     const std::vector<std::pair<std::string, std::string>> wrong{
@@ -287,8 +323,21 @@ TEST_CASE("fw: what is wrong with a rule is said, and where")
         {"dprot: 80", "f:2:28: rules[0].dprot: unknown key (did you mean 'dport'?)"},
         {"state: old", "f:2:35: rules[0].state: must be one of new, established, related, invalid, not 'old'"},
         {"state: []", "f:2:35: rules[0].state: must not be an empty list"},
-        {"log: false", "f:2:28: not supported by this version: rules[0].log"},
-        {"limit: {rate: 1/s}", "f:2:28: not supported by this version: rules[0].limit"},
+        {"log: maybe", "f:2:33: rules[0].log: must be true or false, not 'maybe'"},
+        {"limit: 100/s", "f:2:35: rules[0].limit: must be a map of keys and values"},
+        {"limit: {burst: 5}", "f:2:35: rules[0].limit: 'rate' is missing"},
+        {"limit: {rate: 0/s}",
+         "f:2:42: rules[0].limit.rate: must be a rate from 1 to 1000000 a second, minute or hour such as 100/s, 30/m or "
+         "10/h, not '0/s'"},
+        {"limit: {rate: 10/d}",
+         "f:2:42: rules[0].limit.rate: must be a rate from 1 to 1000000 a second, minute or hour such as 100/s, 30/m or "
+         "10/h, not '10/d'"},
+        {"limit: {rate: 100}",
+         "f:2:42: rules[0].limit.rate: must be a rate from 1 to 1000000 a second, minute or hour such as 100/s, 30/m or "
+         "10/h, not '100'"},
+        {"limit: {rate: 1/s, burst: 0}", "f:2:54: rules[0].limit.burst: must be a whole number from 1 to 1000000, not '0'"},
+        {"limit: {rate: 1/s, per: port}", "f:2:52: rules[0].limit.per: must be one of rule, src, dst, flow, not 'port'"},
+        {"limit: {rate: 1/s, brust: 3}", "f:2:47: rules[0].limit.brust: unknown key (did you mean 'burst'?)"},
     };
     for (const auto& [conditions, message] : wrong) CHECK(problems(conditions) == Lines{message});
 }
@@ -339,10 +388,8 @@ TEST_CASE("fw: a rule needs a name of its own and an action that this version ha
           Lines{"f:1:9: rules[0]: 'action' is missing", "f:1:9: rules[0]: 'name' is missing"});
     CHECK(read("rules: [{name: a, action: allow}, {name: a, action: drop}]").errors ==
           Lines{"f:1:35: rules[1]: there is a rule named 'a' already"});
-    CHECK(read("rules: [{name: a, action: reject}]").errors ==
-          Lines{"f:1:27: rules[0].action: not supported by this version: reject"});
     CHECK(read("rules: [{name: a, action: permit}]").errors ==
-          Lines{"f:1:27: rules[0].action: must be one of allow, drop, netfilter, not 'permit'"});
+          Lines{"f:1:27: rules[0].action: must be one of allow, drop, netfilter, reject, not 'permit'"});
     for (const char* reserved : {"default", "established"})
         CHECK(read(std::string{"rules: [{action: drop, name: "} + reserved + "}]").errors.size() == 1);
     CHECK(read("rules: [{action: drop, name: " + std::string(63, 'x') + "}]").errors == Lines{});

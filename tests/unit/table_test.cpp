@@ -129,3 +129,20 @@ TEST_CASE("table: what is no table is printed line by line")
     CHECK(text("[]").empty());
     CHECK(text("[{}]").empty());
 }
+
+TEST_CASE("table: one that grows has one heading, and columns that only grow")
+{
+    evnf::ctl::GrowingTable table;
+    const auto add = [&](std::string_view rows) { return table.add(boost::json::parse(rows).as_array()); };
+    CHECK(add("[]") == "");
+    CHECK(add(R"([{"rule":"web","dport":80}])") == "rule  dport\nweb      80\n");
+    CHECK(add(R"([{"rule":"longer","dport":443}])") == "longer    443\n");
+    CHECK(add("[]") == "");
+    CHECK(add(R"([{"rule":"web","dport":8080}])") == "web      8080\n");
+}
+
+TEST_CASE("table: a time is shown by its time of day")
+{
+    CHECK(text(R"([{"time":"2026-11-27T09:01:02.123+01:00"}])") == "time\n09:01:02.123\n");
+    CHECK(text(R"([{"time":"now"}])") == "time\nnow\n");
+}

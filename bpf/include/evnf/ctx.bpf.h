@@ -10,11 +10,14 @@
  *		a checksum that the sender may have left to hardware
  *	evnf_segment_length
  *		what goes on the wire of a packet that is still to be segmented
+ *	evnf_cut, evnf_make_room, evnf_is_checksum_pending
+ *		a frame that becomes another packet
  *	evnf_hand, evnf_redirect, evnf_make_link_header
  *		where the frame goes
  *
  * Pointers into the frame do not outlive a call of evnf_pull,
- * evnf_adjust_l4_checksum, evnf_hand or evnf_make_link_header.
+ * evnf_adjust_l4_checksum, evnf_cut, evnf_make_room, evnf_is_checksum_pending,
+ * evnf_hand or evnf_make_link_header.
  */
 #pragma once
 

@@ -79,6 +79,26 @@ static __always_inline __u32 evnf_segment_length(const evnf_ctx *ctx, const stru
 	return ctx->gso_size && segment < pkt->l3_length ? segment : pkt->l3_length;
 }
 
+/* The kernel makes a packet of its own of it: linear, and no GSO packet any more. */
+static __always_inline bool evnf_cut(evnf_ctx *ctx, __u32 length)
+{
+	return !bpf_skb_change_tail(ctx, length, 0);
+}
+
+static __always_inline bool evnf_make_room(evnf_ctx *ctx, __u32 length)
+{
+	return !bpf_skb_change_head(ctx, length, 0);
+}
+
+/* Only the kernel knows: a change beside the pseudo header leaves a pending checksum as it is. */
+static __always_inline bool evnf_is_checksum_pending(evnf_ctx *ctx, __u32 offset)
+{
+	__u16 probe = 0;
+
+	return !bpf_l4_csum_replace(ctx, offset, 0, 1, 0) && !bpf_skb_load_bytes(ctx, offset, &probe, sizeof(probe)) &&
+	       !probe;
+}
+
 /* tc_index goes with the packet through routing, netfilter, fragmentation and reassembly, and is nobody else's. */
 static __always_inline bool evnf_hand(evnf_ctx *ctx, const struct evnf_handover *handed)
 {
@@ -103,6 +123,11 @@ static __always_inline int evnf_reply(evnf_ctx *ctx, struct evnf_packet *pkt)
 		return EVNF_HOOK_DROP;
 	return pkt->resumed ? bpf_redirect_neigh(ctx->ingress_ifindex, NULL, 0, 0) :
 			      bpf_redirect(ctx->ifindex, 0);
+}
+
+static __always_inline int evnf_answer(evnf_ctx *ctx, struct evnf_packet *pkt)
+{
+	return evnf_reply(ctx, pkt);
 }
 
 static __always_inline int evnf_redirect(evnf_ctx *ctx, void *devmap, __u32 port, __u32 ifindex)

@@ -81,6 +81,32 @@ static __always_inline __u32 evnf_segment_length(const evnf_ctx *ctx, const stru
 	return pkt->l3_length;
 }
 
+/* Leaves the first `length` bytes, as a frame that is whole and all within direct reach. False where it cannot be. */
+static __always_inline bool evnf_cut(evnf_ctx *ctx, __u32 length)
+{
+	__u32 present = evnf_frame_length(ctx);
+
+	/* Or the compiler takes one pointer from the length, and then the other: no arithmetic for the verifier. */
+	barrier_var(present);
+	return !bpf_xdp_adjust_tail(ctx, (int)length - (int)present);
+}
+
+/* Room for `length` bytes before the frame, where it begins from now on. False where there is none. */
+static __always_inline bool evnf_make_room(evnf_ctx *ctx, __u32 length)
+{
+	return !bpf_xdp_adjust_head(ctx, -(int)length);
+}
+
+/*
+ * Is the checksum that the frame came with to be completed on its way out? The
+ * 2 bytes at `offset`, where the caller is going to write a checksum, must be 0
+ * and may be anything after.
+ */
+static __always_inline bool evnf_is_checksum_pending(evnf_ctx *ctx, __u32 offset)
+{
+	return false;
+}
+
 /* What the tc programs behind must know goes before the frame as metadata. */
 static __always_inline bool evnf_hand(evnf_ctx *ctx, const struct evnf_handover *handed)
 {
@@ -106,6 +132,16 @@ static __always_inline bool evnf_make_link_header(evnf_ctx *ctx, struct evnf_pac
 static __always_inline int evnf_reply(evnf_ctx *ctx, struct evnf_packet *pkt)
 {
 	return XDP_TX;
+}
+
+/*
+ * As above, for an answer, which may be the only frame for a long time: without
+ * an XDP program at the other end, a veth lets what XDP_TX sends lie until some
+ * other frame goes the same way (veth_xdp_flush).
+ */
+static __always_inline int evnf_answer(evnf_ctx *ctx, struct evnf_packet *pkt)
+{
+	return bpf_redirect(ctx->ingress_ifindex, 0);
 }
 
 /* Sends the frame out of the port that element `port` of a devmap names; where there is none, the kernel traces it. */

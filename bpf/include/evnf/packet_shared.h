@@ -92,7 +92,8 @@ enum evnf_verdict {
 	X(VIP_NOT_SERVED, "vip_not_served", "addressed to a VIP, and no service takes it") \
 	X(ORPHANED, "orphaned", "the slow path of the stage is dead, and its orphan says drop") \
 	X(UNKNOWN_LINK, "unknown_link", "would go on with its chain at an interface whose frames eVNF cannot parse") \
-	X(SEARCH_LIMIT, "search_limit", "fw's rules leave more candidates for this packet than it may look at")
+	X(SEARCH_LIMIT, "search_limit", "fw's rules leave more candidates for this packet than it may look at") \
+	X(REJECT_LIMIT, "reject_limit", "to be rejected, and too many packets were answered just now")
 
 enum evnf_reason {
 #define EVNF_REASON_ENUM(name, json, text) EVNF_REASON_##name,

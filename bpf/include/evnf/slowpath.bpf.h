@@ -46,25 +46,18 @@ static __always_inline bool evnf_is_orphaned(const struct evnf_packet *pkt)
 }
 
 /*
- * May this stage send one more record to its slow path? `limit` is the
- * plugin's rodata. What is refused is lost: the caller counts it like a record
- * that found no room in the ring.
- *
- * A token bucket in whole numbers: a jiffy earns per_second, a record costs
+ * One thing more of what `limit`, a plugin's rodata, bounds on each CPU? A token
+ * bucket in whole numbers: a jiffy earns per_second, a token costs
  * jiffies_per_second.
  */
-static __always_inline bool evnf_admit_event(const struct evnf_packet *pkt,
-					     const volatile struct evnf_event_limit *limit)
+static __always_inline bool evnf_take_token(struct evnf_bucket *bucket, __u64 now,
+					    const volatile struct evnf_event_limit *limit)
 {
-	__u32 stage = evnf_config.stage;
-	struct evnf_bucket *bucket = bpf_map_lookup_elem(&evnf_buckets, &stage);
 	__u64 full = (__u64)limit->burst * limit->jiffies_per_second;
 
-	if (!bucket)
-		return false;
-	if (bucket->filled != pkt->now) {
-		bucket->level += (pkt->now - bucket->filled) * limit->per_second;
-		bucket->filled = pkt->now;
+	if (bucket->filled != now) {
+		bucket->level += (now - bucket->filled) * limit->per_second;
+		bucket->filled = now;
 		if (bucket->level > full)
 			bucket->level = full;
 	}
@@ -72,4 +65,17 @@ static __always_inline bool evnf_admit_event(const struct evnf_packet *pkt,
 		return false;
 	bucket->level -= limit->jiffies_per_second;
 	return true;
+}
+
+/*
+ * May this stage send one more record to its slow path? What is refused is lost:
+ * the caller counts it like a record that found no room in the ring.
+ */
+static __always_inline bool evnf_admit_event(const struct evnf_packet *pkt,
+					     const volatile struct evnf_event_limit *limit)
+{
+	__u32 stage = evnf_config.stage;
+	struct evnf_bucket *bucket = bpf_map_lookup_elem(&evnf_buckets, &stage);
+
+	return bucket && evnf_take_token(bucket, pkt->now, limit);
 }
