@@ -22,6 +22,7 @@ plugins:
       - {name: ping6, proto: icmpv6, action: allow}
       - {name: web, proto: tcp, dport: 80, action: allow}
       - {name: replies, proto: tcp, sport: 80, action: allow}
+      - {name: closed, proto: tcp, dport: 8081, action: reject}
   dpi: {}
 YAML
 start_evnfd "$LAB_DIR/evnf.yaml"
@@ -34,5 +35,8 @@ s1_mac=$(s1 ip -j link show eth0 | jq -r '.[0].address')
 assert_eq "$s1_mac" "$(client ip -j neigh show 10.1.0.3 | jq -r '.[0].lladdr')" "MAC address that the client sees"
 assert_eq s1 "$(client curl -sf --max-time 2 http://10.1.0.3/)" "answer over the wire"
 client curl -s --max-time 1 http://10.1.0.3:8080/ && fail "the firewall on the wire lets port 8080 through"
+status=0
+client curl -s --max-time 2 http://10.1.0.3:8081/ || status=$?
+assert_eq 7 "$status" "curl's exit status where the firewall on the wire rejects"
 assert_json '[.ports[] | .forward > 0 and .kernel == 0] == [true, true]' "$(ctl stats --json)" "nothing leaks to the VNF's own kernel"
 assert_clean
