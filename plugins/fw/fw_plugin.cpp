@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 /// fw as the daemon sees it: settings become tables, counters become answers.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <spdlog/spdlog.h>
+#include <boost/asio/post.hpp>
 #include <boost/json.hpp>
 
 #include <evnf/plugin.hpp>
@@ -10,12 +12,15 @@
 #include <sys/mman.h>
 
 #include <cstring>
+#include <functional>
 #include <optional>
 
 #include "compiler.hpp"
+#include "explain.hpp"
 #include "fw_bpf.skel.h"
 #include "fw_tc_bpf.skel.h"
 #include "rules.hpp"
+#include "unused.hpp"
 
 namespace evnf::fw {
 
@@ -25,6 +30,9 @@ static_assert(sizeof(fw_rule_name) == sizeof(SlotName));
 
 /// Raise it when the meaning of fw_counters or fw_rule_names changes.
 constexpr std::uint32_t kLayout = 2;
+
+/// Of covered rules, in the log.
+constexpr std::size_t kMostNamed = 5;
 
 /// A rule, or the default, as `fw rules` lists it.
 struct Listed {
@@ -37,6 +45,8 @@ struct Listed {
 struct Live {
     std::shared_ptr<const Maps> maps;
     std::vector<Listed> rules; ///< in order, the default last
+    RuleBook book;
+    std::optional<std::vector<Unreachable>> unreachable; ///< once somebody asked
 };
 
 std::vector<std::string> names_of(const std::vector<Rule>& rules)
@@ -77,8 +87,13 @@ void for_each_table(const Tables& tables, Visit visit)
 
 class FwStaged final : public Staged {
 public:
-    FwStaged(Policy policy, Live& live, spdlog::logger& log)
-        : policy_{std::move(policy)}, tables_{compile(policy_.rules)}, live_{live}, log_{log}
+    FwStaged(Policy policy, PortNames ports, Live& live, spdlog::logger& log, std::function<void()> when_live)
+        : policy_{std::move(policy)},
+          ports_{std::move(ports)},
+          tables_{compile(policy_.rules)},
+          live_{live},
+          log_{log},
+          when_live_{std::move(when_live)}
     {
     }
 
@@ -117,7 +132,8 @@ public:
     void commit(std::shared_ptr<const Maps> maps) noexcept override
     try {
         slots_->commit(*plan_, maps->get("fw_rule_names"));
-        live_ = {std::move(maps), std::move(listed_)};
+        live_ = {std::move(maps), std::move(listed_), make_rule_book(std::move(policy_), std::move(ports_)), {}};
+        when_live_();
     } catch (const std::exception& error) {
         log_.error("the names of the rules' counters were not kept: {}", error.what());
     }
@@ -156,9 +172,11 @@ private:
     }
 
     Policy policy_;
+    PortNames ports_;
     Tables tables_;
     Live& live_;
     spdlog::logger& log_;
+    std::function<void()> when_live_;
     std::optional<Slots> slots_;
     std::optional<Slots::Plan> plan_;
     std::vector<Listed> listed_;
@@ -173,7 +191,9 @@ public:
         auto policy = read_policy(config, ports);
         if (!config.problems().empty()) return nullptr;
         try {
-            return std::make_unique<FwStaged>(std::move(policy), live_, host_.log());
+            // Later, when the reload is over: it must not wait.
+            const auto when_live = [this] { boost::asio::post(host_.executor(), [this] { warn_of_covered(); }); };
+            return std::make_unique<FwStaged>(std::move(policy), port_names(ports), live_, host_.log(), when_live);
         } catch (const std::length_error& error) {
             config.error(error.what());
             return nullptr;
@@ -182,7 +202,9 @@ public:
 
     boost::json::value query(std::string_view verb, const std::vector<std::string>& args) override
     {
-        if (verb != "rules" || !args.empty()) throw UnknownVerb{{"rules"}};
+        if (verb == "explain") return fw::explain(live_.book, read_packet(fmt::format("{}", fmt::join(args, " ")), live_.book.ports));
+        if (verb == "unused" && args.empty()) return unused();
+        if (verb != "rules" || !args.empty()) throw UnknownVerb{{"rules", "explain", "unused"}};
         boost::json::array rules;
         for (const auto& rule : live_.rules) rules.push_back(counted(rule));
         return rules;
@@ -196,13 +218,55 @@ public:
     }
 
 private:
-    boost::json::value counted(const Listed& rule) const
+    const std::vector<Unreachable>& unreachable()
+    {
+        if (!live_.unreachable) live_.unreachable = unreachable_rules(live_.book);
+        return *live_.unreachable;
+    }
+
+    void warn_of_covered()
+    {
+        if (!is_quickly_searched(live_.book)) return;
+        std::vector<std::string> covered;
+        for (const auto& [rule, by] : unreachable())
+            if (by) covered.push_back(fmt::format("{} (by {})", live_.book.rules[rule].rule.name, live_.book.rules[*by].rule.name));
+        if (covered.empty()) return;
+        const auto count = covered.size();
+        if (count > kMostNamed) covered.resize(kMostNamed);
+        host_.log().warn("{} never {}, since an earlier rule covers {}: {}{}; see: evnfctl {} unused", count == 1 ? "a rule" : fmt::format("{} rules", count),
+                         count == 1 ? "decides" : "decide", count == 1 ? "it" : "each", fmt::join(covered, ", "), count > kMostNamed ? ", …" : "", host_.instance());
+    }
+
+    boost::json::array unused()
+    {
+        boost::json::array rules;
+        auto next = unreachable().begin();
+        for (std::size_t i = 0; i < live_.book.rules.size(); ++i) {
+            const auto& name = live_.book.rules[i].rule.name;
+            if (next != live_.unreachable->end() && next->rule == i) {
+                const auto by = (next++)->by;
+                rules.push_back(by ? boost::json::object{{"rule", name}, {"why", "covered"}, {"by", live_.book.rules[*by].rule.name}}
+                                   : boost::json::object{{"rule", name}, {"why", "matches no packet"}});
+            } else if (sum_of(live_.rules[i]).packets == 0) {
+                rules.push_back(boost::json::object{{"rule", name}, {"why", "never hit"}});
+            }
+        }
+        return rules;
+    }
+
+    fw_counters sum_of(const Listed& rule) const
     {
         fw_counters sum{};
         for (const auto& cpu : live_.maps->get("fw_counters").find_per_cpu<fw_counters>(rule.slot)) {
             sum.packets += cpu.packets;
             sum.bytes += cpu.bytes;
         }
+        return sum;
+    }
+
+    boost::json::value counted(const Listed& rule) const
+    {
+        const auto sum = sum_of(rule);
         return {{"name", rule.name}, {"action", rule.action}, {"packets", sum.packets}, {"bytes", sum.bytes}};
     }
 
