@@ -11,6 +11,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <optional>
@@ -29,7 +30,7 @@ namespace {
 static_assert(sizeof(fw_rule_name) == sizeof(SlotName));
 
 /// Raise it when the meaning of fw_counters or fw_rule_names changes.
-constexpr std::uint32_t kLayout = 2;
+constexpr std::uint32_t kLayout = 3;
 
 /// Of covered rules, in the log.
 constexpr std::size_t kMostNamed = 5;
@@ -260,6 +261,7 @@ private:
         for (const auto& cpu : live_.maps->get("fw_counters").find_per_cpu<fw_counters>(rule.slot)) {
             sum.packets += cpu.packets;
             sum.bytes += cpu.bytes;
+            sum.last = std::max(sum.last, cpu.last);
         }
         return sum;
     }
@@ -267,7 +269,10 @@ private:
     boost::json::value counted(const Listed& rule) const
     {
         const auto sum = sum_of(rule);
-        return {{"name", rule.name}, {"action", rule.action}, {"packets", sum.packets}, {"bytes", sum.bytes}};
+        boost::json::object row{{"name", rule.name}, {"action", rule.action}, {"packets", sum.packets}, {"bytes", sum.bytes}};
+        row["last_hit_s"] = nullptr;
+        if (const auto now = host_.jiffies(); sum.last) row["last_hit_s"] = now > sum.last ? (now - sum.last) / host_.jiffies_per_second() : 0;
+        return row;
     }
 
     Host& host_;

@@ -3,6 +3,8 @@
 #include <boost/json.hpp>
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "catch.hpp"
 #include "chain.hpp"
@@ -557,6 +559,24 @@ TEST_CASE("fw: more than 16384 rules are refused, and the old ones go on")
     }
     CHECK(decide(chain, to_port(80)) == "web");
     CHECK(counters(chain).front().packets == 2);
+}
+
+TEST_CASE("fw: a rule says when it was last hit, and over a reload too")
+{
+    Chain chain{rules("{name: web, dport: 80, action: allow}, {name: dns, dport: 53, action: allow}")};
+    const auto last_hit = [&](std::size_t rule) { return chain.query("fw", "rules").as_array().at(rule).at("last_hit_s"); };
+    CHECK(last_hit(0).is_null());
+    chain.run("a", to_port(80));
+    CHECK(last_hit(0).to_number<int>() < 2);
+    CHECK(last_hit(1).is_null());
+    CHECK(last_hit(2).is_null());
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds{10};
+    while (last_hit(0).to_number<int>() < 2 && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+    CHECK(last_hit(0).to_number<int>() >= 2);
+    chain.reload(rules("{name: web, dport: 80, action: drop}, {name: dns, dport: 53, action: allow}"));
+    CHECK(last_hit(0).to_number<int>() >= 2);
+    chain.run("a", to_port(80));
+    CHECK(last_hit(0).to_number<int>() < 2);
 }
 
 TEST_CASE("fw: rules that are unused, and why")

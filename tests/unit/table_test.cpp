@@ -129,3 +129,17 @@ TEST_CASE("table: what is no table is printed line by line")
     CHECK(text("[]").empty());
     CHECK(text("[{}]").empty());
 }
+
+TEST_CASE("table: seconds are shown in the largest unit")
+{
+    CHECK(text(R"([{"name":"a","last_hit_s":0},{"name":"b","last_hit_s":59},{"name":"c","last_hit_s":3599},)"
+               R"({"name":"d","last_hit_s":7300},{"name":"e","last_hit_s":8640000},{"name":"f","last_hit_s":null}])") ==
+          "name  last hit\n"
+          "a          0 s\n"
+          "b         59 s\n"
+          "c         59 m\n"
+          "d          2 h\n"
+          "e        100 d\n"
+          "f        never\n");
+    CHECK(text(R"({"confirm_within_s":30,"age_s":null})") == "confirm within  30 s\nage             -\n");
+}
