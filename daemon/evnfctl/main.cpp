@@ -29,9 +29,12 @@ constexpr std::string_view kUsage = R"(usage: evnfctl [OPTIONS] COMMAND
   status                 state of the daemon, its ports and plugins
   stats                  counters of ports, drops and faults
   reload                 applies the configuration file, whole or not at all
+  reload --confirm TIME  the same, and goes back to what was before unless 'confirm' comes within TIME
+  confirm                keeps what 'reload --confirm' has applied
   detach                 takes the programs off every port and removes all state
   check FILE             validates a configuration file; needs no daemon
-  INSTANCE VERB [ARG…]   asks a plugin: fw rules, dpi flows, dpi apps, lb backends, lb connections
+  INSTANCE VERB [ARG…]   asks a plugin: fw rules, fw unused, fw explain PACKET, dpi flows, dpi apps,
+                         lb backends, lb connections
 
 )";
 
@@ -46,6 +49,7 @@ struct UsageError : std::runtime_error {
 struct Arguments {
     std::string socket;
     bool json = false;
+    std::string trial; ///< reload: --confirm
     std::vector<std::string> words;
 };
 
@@ -69,7 +73,7 @@ bool among(const std::array<std::string_view, N>& names, const std::string& name
 /// What to send for the words of the command line: the command, and its arguments.
 std::pair<std::string, std::vector<std::string>> command_of(const std::vector<std::string>& words)
 {
-    constexpr std::array<std::string_view, 4> simple{"status", "stats", "reload", "detach"};
+    constexpr std::array<std::string_view, 5> simple{"status", "stats", "reload", "confirm", "detach"};
     constexpr std::array<std::string_view, 3> later{"doctor", "trace", "top"};
     if (words.empty()) throw UsageError{"no command; see evnfctl --help"};
     const std::string& first = words.front();
@@ -82,13 +86,26 @@ std::pair<std::string, std::vector<std::string>> command_of(const std::vector<st
     return {first + ' ' + words[1], {words.begin() + 2, words.end()}};
 }
 
-void print(const std::string& command, json::value result, bool as_json)
+/// What a reload on trial asks for; the answer without it.
+std::string take_request_to_confirm(json::value& result, const Arguments& arguments)
 {
-    if (as_json) {
+    auto* const answer = result.if_object();
+    const auto* const left = answer ? answer->if_contains("confirm_within_s") : nullptr;
+    if (!left || arguments.trial.empty()) return "";
+    const auto socket = arguments.socket == kSocket ? "" : fmt::format(" -s {}", arguments.socket);
+    const auto text = fmt::format("confirm within {} s with: evnfctl{} confirm\n", left->to_number<std::int64_t>(), socket);
+    answer->erase("confirm_within_s");
+    return text;
+}
+
+void print(const std::string& command, json::value result, const Arguments& arguments)
+{
+    if (arguments.json) {
         std::cout << json::serialize(result) << '\n';
         return;
     }
-    std::cout << evnf::ctl::to_text(result);
+    const auto request = take_request_to_confirm(result, arguments);
+    std::cout << evnf::ctl::to_text(result) << request;
     if (const json::array* rows = result.if_array(); rows && rows->empty())
         std::cout << fmt::format("no {}\n", command.substr(command.find(' ') + 1));
 }
@@ -102,6 +119,7 @@ Arguments parse(int argc, char** argv)
         ("socket,s", options::value(&arguments.socket)->default_value(kSocket)->value_name("PATH"),
          "control socket of the daemon")
         ("json", options::bool_switch(&arguments.json), "print the answer as one line of JSON")
+        ("confirm", options::value(&arguments.trial)->value_name("TIME"), "reload: go back after TIME (1s to 1h) unless confirmed")
         ("help,h", "print this text")
         ("version", "print the version");
     // clang-format on
@@ -129,8 +147,12 @@ void run(const Arguments& arguments)
         if (words.size() != 2) throw UsageError{"check takes one file"};
         check(words[1]);
     }
-    const auto [command, args] = command_of(words);
-    print(command, evnf::ctl::request(arguments.socket, command, args), arguments.json);
+    auto [command, args] = command_of(words);
+    if (!arguments.trial.empty()) {
+        if (command != "reload") throw UsageError{"--confirm goes with reload"};
+        args = {"--confirm", arguments.trial};
+    }
+    print(command, evnf::ctl::request(arguments.socket, command, args), arguments);
 }
 
 } // namespace
