@@ -57,10 +57,10 @@ assert_json 'has("confirm_within_s") | not' "$(ctl status --json)" "status after
 # Confirmed: it stays, longer than its time was.
 locking_out
 ctl reload --confirm 1s >/dev/null
-over=$((SECONDS + 3))
+deadline=$((SECONDS + 3))
 ctl confirm >/dev/null
 assert_json 'has("confirm_within_s") or has("gone_back_s") | not' "$(ctl status --json)" "status after the confirmation"
-wait_until "((SECONDS >= over))" 5
+wait_until "((SECONDS >= $deadline))" 5
 [[ $(rules) == shut* ]] || fail "what was confirmed did not stay: $(rules)"
 serves && fail "what was confirmed did not stay"
 
