@@ -47,15 +47,16 @@ bool covers(const std::string& first, const std::string& later)
     return !found.empty();
 }
 
-/// Each rule alone, of a list.
-std::string some_prefixes(unsigned first, unsigned count)
+/// A list of so many networks 10.X.Y, each as these prefixes of it; they do not touch the next one's.
+std::string some_prefixes(unsigned first, unsigned count, const std::vector<std::string>& ends = {"0/25"})
 {
-    std::string list = "[";
-    for (unsigned i = 0; i < count; ++i) list += fmt::format("{}10.{}.{}.0/25", i ? ", " : "", (first + i) / 256, (first + i) % 256);
-    return list + "]";
+    std::string list;
+    for (unsigned i = first; i < first + count; ++i)
+        for (const auto& end : ends) list += fmt::format("{}10.{}.{}.{}", list.empty() ? "" : ", ", i / 256, i % 256, end);
+    return "[" + list + "]";
 }
 
-/// In the order of the rules, so that `by` is right: what trying all pairs of rules by many frames leaves possible.
+/// What is found must hold for many frames, most of them near the rules.
 void check_against_frames(std::mt19937& random, const std::vector<FwModelRule>& rules)
 {
     const auto settings = fw_settings(rules, "drop");
@@ -171,14 +172,15 @@ TEST_CASE("fw unused: a rule that no packet meets is told from one that is cover
 
 TEST_CASE("fw unused: sets are compared as what they hold")
 {
-    const auto sets = fmt::format("{{large: {}, same: {}, part: {}, more: {}}}", some_prefixes(0, 3000), some_prefixes(0, 3000),
-                                  some_prefixes(100, 2000), some_prefixes(2000, 2000));
+    const auto sets = fmt::format("{{large: {}, same: {}, part: {}, more: {}, wider: {}, beside: {}}}", some_prefixes(0, 3000), some_prefixes(0, 3000),
+                                  some_prefixes(100, 2000), some_prefixes(2000, 2000), some_prefixes(100, 2000, {"0/25", "128/26"}),
+                                  some_prefixes(100, 2000, {"128/26"}));
     const auto found = unreachable_rules(book_of("{sets: " + sets +
                                                  ", rules: [{name: a, src: $large, action: drop}, {name: b, src: $large, action: drop},"
                                                  "{name: c, src: $same, action: drop}, {name: d, src: $part, action: drop},"
-                                                 "{name: e, src: $more, action: drop}, {name: f, src: \"!$large\", action: drop},"
+                                                 "{name: e, src: $more, action: drop}, {name: w, src: $wider, action: drop}, {name: x, src: $beside, action: drop}, {name: f, src: \"!$large\", action: drop},"
                                                  "{name: g, src: \"!$same\", action: drop}, {name: h, src: 10.0.3.7, action: drop}]}"));
-    CHECK(found == Found{{1, 0}, {2, 0}, {3, 0}, {6, 5}, {7, 0}});
+    CHECK(found == Found{{1, 0}, {2, 0}, {3, 0}, {6, 5}, {8, 7}, {9, 0}});
 }
 
 TEST_CASE("fw unused: no frame meets a rule that is said to be unreachable but by the rule that covers it")
