@@ -30,6 +30,8 @@ struct DescribedPacket {
     bool has_ports() const;
     bool has_flags() const;
     bool has_icmp() const;
+
+    bool operator==(const DescribedPacket&) const = default;
 };
 
 /// PROTO SRC[:PORT] > DST[:PORT] [KEY VALUE]…, where `fw/README.md` says which keys there are and what holds without them.
