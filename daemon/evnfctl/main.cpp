@@ -31,10 +31,12 @@ constexpr std::string_view kUsage = R"(usage: evnfctl [OPTIONS] COMMAND
   status                 state of the daemon, its ports and plugins
   stats                  counters of ports, drops and faults
   reload                 applies the configuration file, whole or not at all
+  reload --confirm TIME  the same, and goes back to what was before unless 'confirm' comes within TIME
+  confirm                keeps what 'reload --confirm' has applied
   detach                 takes the programs off every port and removes all state
   check FILE             validates a configuration file; needs no daemon
-  INSTANCE VERB [ARG…]   asks a plugin: fw rules, fw log, fw connections, fw tracking, dpi flows, dpi apps,
-                         lb backends, lb connections
+  INSTANCE VERB [ARG…]   asks a plugin: fw rules, fw unused, fw explain PACKET, fw log, fw connections, fw tracking,
+                         dpi flows, dpi apps, lb backends, lb connections
   fw import iptables-save FILE
                          writes rules of fw that decide as iptables does; needs no daemon
 
@@ -53,6 +55,7 @@ struct Arguments {
     std::string socket;
     bool json = false;
     bool follow = false;
+    std::string trial; ///< reload: --confirm
     std::vector<std::string> words;
 };
 
@@ -88,7 +91,7 @@ void become_tool(int argc, char** argv)
 /// What to send for the words of the command line: the command, and its arguments.
 std::pair<std::string, std::vector<std::string>> command_of(const std::vector<std::string>& words)
 {
-    constexpr std::array<std::string_view, 4> simple{"status", "stats", "reload", "detach"};
+    constexpr std::array<std::string_view, 5> simple{"status", "stats", "reload", "confirm", "detach"};
     constexpr std::array<std::string_view, 3> later{"doctor", "trace", "top"};
     if (words.empty()) throw UsageError{"no command; see evnfctl --help"};
     const std::string& first = words.front();
@@ -101,13 +104,26 @@ std::pair<std::string, std::vector<std::string>> command_of(const std::vector<st
     return {first + ' ' + words[1], {words.begin() + 2, words.end()}};
 }
 
-void print(const std::string& command, json::value result, bool as_json)
+/// What a reload on trial asks for; the answer without it.
+std::string take_request_to_confirm(json::value& result, const Arguments& arguments)
 {
-    if (as_json) {
+    auto* const answer = result.if_object();
+    const auto* const left = answer ? answer->if_contains("confirm_within_s") : nullptr;
+    if (!left || arguments.trial.empty()) return "";
+    const auto socket = arguments.socket == kSocket ? "" : fmt::format(" -s {}", arguments.socket);
+    const auto text = fmt::format("confirm within {} s with: evnfctl{} confirm\n", left->to_number<std::int64_t>(), socket);
+    answer->erase("confirm_within_s");
+    return text;
+}
+
+void print(const std::string& command, json::value result, const Arguments& arguments)
+{
+    if (arguments.json) {
         std::cout << json::serialize(result) << '\n';
         return;
     }
-    std::cout << evnf::ctl::to_text(result);
+    const auto request = take_request_to_confirm(result, arguments);
+    std::cout << evnf::ctl::to_text(result) << request;
     if (const json::array* rows = result.if_array(); rows && rows->empty())
         std::cout << fmt::format("no {}\n", command.substr(command.find(' ') + 1));
 }
@@ -148,6 +164,7 @@ Arguments parse(int argc, char** argv)
         ("json", options::bool_switch(&arguments.json), "print the answer as one line of JSON")
         ("follow,f", options::bool_switch(&arguments.follow), "go on with what is new (fw log)")
         ("number,n", options::value<unsigned>()->value_name("N"), "how many of the latest (fw log)")
+        ("confirm", options::value(&arguments.trial)->value_name("TIME"), "reload: go back after TIME (1s to 1h) unless confirmed")
         ("help,h", "print this text")
         ("version", "print the version");
     // clang-format on
@@ -179,9 +196,13 @@ void run(const Arguments& arguments)
         if (words.size() != 2) throw UsageError{"check takes one file"};
         check(words[1]);
     }
-    const auto [command, args] = command_of(words);
+    auto [command, args] = command_of(words);
+    if (!arguments.trial.empty()) {
+        if (command != "reload") throw UsageError{"--confirm goes with reload"};
+        args = {"--confirm", arguments.trial};
+    }
     if (arguments.follow) follow(arguments, command, args);
-    print(command, evnf::ctl::request(arguments.socket, command, args), arguments.json);
+    print(command, evnf::ctl::request(arguments.socket, command, args), arguments);
 }
 
 } // namespace

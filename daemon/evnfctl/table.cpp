@@ -46,8 +46,12 @@ std::string printable(std::string_view text)
     return out;
 }
 
+/// Seconds: how long ago something was, or how long it takes.
+bool is_duration(std::string_view key) { return key.ends_with("_s"); }
+
 std::string heading(std::string_view key)
 {
+    if (is_duration(key)) key.remove_suffix(2);
     std::string text = printable(key);
     std::replace(text.begin(), text.end(), '_', ' ');
     return text;
@@ -72,8 +76,19 @@ std::string time_of_day(const std::string& moment)
     return moment.substr(begin, moment.find_first_of("+-Z", begin) - begin);
 }
 
+/// In the largest unit that it is one of: 59 s, 1 m, 23 h, 5 d.
+std::string duration(std::uint64_t seconds)
+{
+    if (seconds < 60) return fmt::format("{} s", seconds);
+    if (seconds < 3600) return fmt::format("{} m", seconds / 60);
+    if (seconds < 86400) return fmt::format("{} h", seconds / 3600);
+    return fmt::format("{} d", seconds / 86400);
+}
+
 std::string cell(std::string_view key, const json::value& value)
 {
+    if (is_duration(key) && value.is_null() && key.starts_with("last_")) return "never";
+    if (is_duration(key) && (value.is_uint64() || value.is_int64())) return duration(value.to_number<std::uint64_t>());
     switch (value.kind()) {
     case json::kind::null: return "-";
     case json::kind::bool_: return value.get_bool() ? "yes" : "no";

@@ -51,12 +51,13 @@ Daemon::Daemon(asio::io_context& io, std::string config_file, const Settings& se
       deployment_{io, pins_, routing_, dataplane_, *log_},
       signals_{io, SIGHUP, SIGTERM, SIGINT},
       neighbour_timer_{io},
-      heartbeat_timer_{io}
+      heartbeat_timer_{io},
+      confirmation_{io, [this](const auto& before) { go_back(before); }}
 {
     warn_unless_forwarding(settings, *log_);
     control_ = std::make_unique<ControlServer>(io, settings.control_socket,
                                                [this](const auto& command, const auto& args) { return handle(command, args); });
-    apply();
+    apply(configuration());
     wait_for_signal();
     keep_neighbours();
     keep_heartbeats();
@@ -73,12 +74,20 @@ void Daemon::run()
     log_->info("stopped");
 }
 
+std::string Daemon::configuration() const
+{
+    Problems problems{config_file_};
+    auto text = read_text(problems);
+    if (!problems.empty()) throw ConfigError{problems.errors()};
+    return text;
+}
+
 /// The transaction. Whatever throws leaves the running generation as it was.
-void Daemon::apply()
+void Daemon::apply(const std::string& configuration)
 {
     const LoopActivity::Scope scope{*activity_, "a reload"};
     const auto started = std::chrono::steady_clock::now();
-    auto candidate = dataplane_.stage_file(config_file_);
+    auto candidate = dataplane_.stage_text(configuration, config_file_);
     check_unchanged(candidate.blueprint.settings);
     deployment_.look_up(candidate.blueprint);
     const auto number = candidate.blueprint.number;
@@ -94,9 +103,33 @@ void Daemon::apply()
     }
     std::vector<std::string> ports;
     for (const auto& port : dataplane_.settings().ports) ports.push_back(port.name);
+    running_ = configuration;
+    gone_back_.reset();
     log_->set_level(dataplane_.settings().log_level);
     const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - started;
     log_->info("generation {} carries traffic on {} ({:.0f} ms)", number, fmt::join(ports, ", "), took.count());
+}
+
+/// On trial where it must be confirmed. A plain reload would confirm in passing what nobody has confirmed.
+void Daemon::reload(std::optional<std::chrono::milliseconds> trial)
+{
+    if (const auto left = confirmation_.left(); left && !trial)
+        throw std::runtime_error{fmt::format("a reload waits for its confirmation for {} s more: 'evnfctl confirm' keeps it; 'evnfctl reload "
+                                             "--confirm TIME' tries another configuration in its place",
+                                             left->count())};
+    const auto before = running_;
+    apply(configuration());
+    if (trial) confirmation_.expect(before, *trial);
+}
+
+void Daemon::go_back(const std::string& configuration) noexcept
+try {
+    apply(configuration);
+    gone_back_ = std::chrono::steady_clock::now();
+    log_->warn("nobody confirmed the reload: generation {} is the configuration before it; {} is not what runs", dataplane_.generation().number(), config_file_);
+} catch (const std::exception& error) {
+    log_->error("nobody confirmed the reload, but the configuration before it cannot come back, generation {} goes on: {}",
+                dataplane_.generation().number(), error.what());
 }
 
 void Daemon::deploy(Dataplane::Candidate& candidate)
@@ -163,7 +196,7 @@ void Daemon::wait_for_signal()
 
 void Daemon::reload_on_signal()
 try {
-    apply();
+    reload(std::nullopt);
 } catch (const std::exception& error) {
     log_->error("reload refused, generation {} goes on: {}", dataplane_.generation().number(), error.what());
 }
@@ -179,16 +212,34 @@ json::object Daemon::loop_status() const
     return {{"stalls", record.stalls}, {"longest_ms", record.longest.count()}};
 }
 
+json::object Daemon::full_status() const
+{
+    auto answer = status(dataplane_, config_file_, [this](const auto& port) { return deployment_.status(port); });
+    answer["loop"] = loop_status();
+    if (const auto left = confirmation_.left()) answer["confirm_within_s"] = left->count();
+    if (gone_back_)
+        answer["gone_back_s"] = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - *gone_back_).count();
+    return answer;
+}
+
+/// Arguments: none, or --confirm and a time.
+json::object Daemon::answer_reload(const std::vector<std::string>& args)
+{
+    if (!args.empty() && (args.size() != 2 || args[0] != "--confirm")) throw std::invalid_argument{"reload takes no arguments, or --confirm TIME"};
+    reload(args.empty() ? std::nullopt : std::optional{read_trial_time(args[1])});
+    json::object answer{{"generation", dataplane_.generation().number()}};
+    if (const auto left = confirmation_.left()) answer["confirm_within_s"] = left->count();
+    return answer;
+}
+
 json::value Daemon::handle(const std::string& command, const std::vector<std::string>& args)
 {
-    if (command == "status") {
-        auto answer = status(dataplane_, config_file_, [this](const auto& port) { return deployment_.status(port); });
-        answer["loop"] = loop_status();
-        return answer;
-    }
+    if (command == "status") return full_status();
     if (command == "stats") return stats(dataplane_, deployment_.redirect_errors());
-    if (command == "reload") {
-        apply();
+    if (command == "reload") return answer_reload(args);
+    if (command == "confirm") {
+        confirmation_.confirm();
+        log_->info("generation {} is confirmed", dataplane_.generation().number());
         return json::object{{"generation", dataplane_.generation().number()}};
     }
     if (command == "detach") {

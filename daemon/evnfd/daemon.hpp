@@ -5,13 +5,15 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/json/value.hpp>
+#include <boost/json.hpp>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "clock.hpp"
+#include "confirmation.hpp"
 #include "control.hpp"
 #include "dataplane.hpp"
 #include "deployment.hpp"
@@ -33,7 +35,10 @@ public:
     void run();
 
 private:
-    void apply();
+    std::string configuration() const;
+    void apply(const std::string& configuration);
+    void reload(std::optional<std::chrono::milliseconds> trial);
+    void go_back(const std::string& configuration) noexcept;
     void deploy(Dataplane::Candidate& candidate);
     void give_up(const Dataplane::Candidate& candidate) noexcept;
     void check_unchanged(const Settings& next) const;
@@ -43,6 +48,8 @@ private:
     void keep_neighbours();
     void keep_heartbeats();
     boost::json::object loop_status() const;
+    boost::json::object full_status() const;
+    boost::json::object answer_reload(const std::vector<std::string>& args);
     boost::json::value handle(const std::string& command, const std::vector<std::string>& args);
 
     boost::asio::io_context& io_;
@@ -56,6 +63,9 @@ private:
     Deployment deployment_;
     boost::asio::signal_set signals_;
     boost::asio::steady_timer neighbour_timer_, heartbeat_timer_;
+    Confirmation confirmation_;
+    std::string running_; ///< the configuration's text
+    std::optional<std::chrono::steady_clock::time_point> gone_back_; ///< since when what runs is not what the file says
     std::optional<LoopWatchdog> watchdog_; ///< while the loop runs
     std::unique_ptr<ControlServer> control_; // last: nobody asks while the rest goes
 };

@@ -155,7 +155,7 @@ bool is_instance_name(const std::string& name)
 PluginSettings read_plugin(const std::string& instance, const Node& node)
 {
     PluginSettings plugin{instance, instance, std::nullopt, Orphan::keep, node};
-    static const std::set<std::string> reserved{"entry", "forwarder", "evnf", "status", "stats", "reload",
+    static const std::set<std::string> reserved{"entry", "forwarder", "evnf", "status", "stats", "reload", "confirm",
                                                 "detach", "check", "doctor", "trace", "top"};
     if (!is_instance_name(instance)) node.error("a plugin's name is made of at most 31 letters, digits, - and _");
     if (reserved.contains(instance)) node.error("is a name of eVNF's own; choose another and say 'module:'");
@@ -213,16 +213,19 @@ Settings read_settings(const std::string& yaml, Problems& problems)
     }
 }
 
-Settings read_settings(Problems& problems)
+std::string read_text(Problems& problems)
 {
     std::ifstream file{problems.file()};
     std::stringstream text;
     if (file) text << file.rdbuf();
-    if (!file || !text) {
-        problems.error(YAML::Mark{}, fmt::format("cannot read the configuration: {}", std::strerror(errno)));
-        return {};
-    }
-    return read_settings(text.str(), problems);
+    if (!file || !text) problems.error(YAML::Mark{}, fmt::format("cannot read the configuration: {}", std::strerror(errno)));
+    return text.str();
+}
+
+Settings read_settings(Problems& problems)
+{
+    const auto text = read_text(problems);
+    return problems.empty() ? read_settings(text, problems) : Settings{};
 }
 
 } // namespace evnf

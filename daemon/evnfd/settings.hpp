@@ -54,6 +54,8 @@ public:
     explicit ConfigError(const std::vector<std::string>& lines);
 };
 
+/// The file's text. One that cannot be read is a problem.
+std::string read_text(Problems& problems);
 /// Reads the file's own sections and reports what is wrong with them. Plugins read theirs later.
 /// A file that cannot be read or is no YAML is a problem too, and gives empty settings.
 Settings read_settings(Problems& problems);

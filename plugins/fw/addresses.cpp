@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -106,6 +107,25 @@ Addresses read_addresses(const Node& node, const Sets& sets)
         add(addresses, std::string_view{text}.substr(negated ? 1 : 0), elements[i], sets);
     }
     return addresses;
+}
+
+std::optional<std::uint64_t> mac_address(std::string_view text)
+{
+    std::uint64_t mac = 0;
+    if (text.size() != 17) return std::nullopt;
+    for (std::size_t i = 0; i < text.size(); i += 3) {
+        unsigned byte = 0;
+        const auto [end, failed] = std::from_chars(&text[i], &text[i] + 2, byte, 16);
+        if (failed != std::errc{} || end != &text[i] + 2 || (i < 15 && text[i + 2] != ':')) return std::nullopt;
+        mac = mac << 8 | byte;
+    }
+    return mac;
+}
+
+std::string mac_text(std::uint64_t mac)
+{
+    return fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", mac >> 40 & 0xff, mac >> 32 & 0xff, mac >> 24 & 0xff,
+                       mac >> 16 & 0xff, mac >> 8 & 0xff, mac & 0xff);
 }
 
 } // namespace evnf::fw

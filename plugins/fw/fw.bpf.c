@@ -56,6 +56,8 @@ static __always_inline void fw_count(const struct fw_rule *rule, const struct ev
 		return;
 	counters->packets++;
 	counters->bytes += pkt->frame_length;
+	if (counters->last != pkt->now)
+		counters->last = pkt->now;
 }
 
 static __always_inline int fw_act(evnf_ctx *ctx, const struct fw_rule *rule)

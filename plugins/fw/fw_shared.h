@@ -191,6 +191,7 @@ EVNF_STATIC_ASSERT(sizeof(struct fw_rule) == 8);
 struct fw_counters {
 	__u64 packets;
 	__u64 bytes; /* whole frames */
+	__u64 last;  /* jiffies of the last one; 0: there was none */
 };
 
 /* State, by slot: whose counters they are. */

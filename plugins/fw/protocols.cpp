@@ -69,6 +69,14 @@ std::optional<std::uint8_t> number(const Table& table, std::string_view name)
     return found->second;
 }
 
+template <class Table>
+std::string text(const Table& table, std::uint8_t number)
+{
+    const auto found =
+        std::find_if(table.begin(), table.end(), [&](const Named& e) { return e.second == number; });
+    return found == table.end() ? std::to_string(number) : std::string{found->first};
+}
+
 } // namespace
 
 std::optional<std::uint8_t> protocol_number(std::string_view name)
@@ -78,8 +86,7 @@ std::optional<std::uint8_t> protocol_number(std::string_view name)
 
 std::string protocol_text(std::uint8_t protocol)
 {
-    const auto found = std::find_if(kProtocols.begin(), kProtocols.end(), [&](const Named& e) { return e.second == protocol; });
-    return found == kProtocols.end() ? std::to_string(protocol) : std::string{found->first};
+    return text(kProtocols, protocol);
 }
 
 bool has_ports(std::uint8_t protocol)
@@ -99,14 +106,34 @@ const IcmpName* icmp_name(std::string_view name)
     return found == kIcmpNames.end() ? nullptr : &*found;
 }
 
+std::string icmp_type_text(std::uint8_t protocol, std::uint8_t type)
+{
+    const auto found = std::find_if(kIcmpNames.begin(), kIcmpNames.end(),
+                                    [&](const IcmpName& e) { return e.number(protocol) == type; });
+    return found == kIcmpNames.end() ? std::to_string(type) : std::string{found->name};
+}
+
 std::optional<std::uint8_t> tcp_flag(std::string_view name)
 {
     return number(kTcpFlags, name);
 }
 
+std::string tcp_flags_text(std::uint8_t flags, std::string_view mark)
+{
+    std::string text;
+    for (const auto& [name, bit] : kTcpFlags)
+        if (flags & bit) text.append(text.empty() ? "" : ",").append(mark).append(name);
+    return text;
+}
+
 std::optional<std::uint8_t> dscp_number(std::string_view name)
 {
     return number(kDscps, name);
+}
+
+std::string dscp_text(std::uint8_t dscp)
+{
+    return text(kDscps, dscp);
 }
 
 } // namespace evnf::fw

@@ -17,6 +17,9 @@ std::string protocol_text(std::uint8_t protocol);
 /// Its name, or else the number.
 std::string protocol_text(std::uint8_t protocol);
 
+/// Its name, or the number where it has none here.
+std::string protocol_text(std::uint8_t protocol);
+
 /// TCP, UDP and SCTP: those whose ports the fast path reads.
 bool has_ports(std::uint8_t protocol);
 
@@ -30,10 +33,16 @@ struct IcmpName {
 /// Null: no such name.
 const IcmpName* icmp_name(std::string_view name);
 
+/// The name of the type in this protocol, or its number.
+std::string icmp_type_text(std::uint8_t protocol, std::uint8_t type);
+
 /// The flag's bit in the low byte of the flags.
 std::optional<std::uint8_t> tcp_flag(std::string_view name);
+/// "syn,ack", each with `mark` before it; empty where no bit is set.
+std::string tcp_flags_text(std::uint8_t flags, std::string_view mark = "");
 
 /// By its name in RFC 2474, 2597, 3246, 5865 or 8622, in small letters.
 std::optional<std::uint8_t> dscp_number(std::string_view name);
+std::string dscp_text(std::uint8_t dscp);
 
 } // namespace evnf::fw

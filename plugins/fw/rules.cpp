@@ -178,20 +178,6 @@ std::vector<std::uint16_t> read_in_ports(const Node& node, const Ports& ports)
     return indices;
 }
 
-/// "02:00:5e:10:00:01"
-std::optional<std::uint64_t> mac_address(std::string_view text)
-{
-    std::uint64_t mac = 0;
-    if (text.size() != 17) return std::nullopt;
-    for (std::size_t i = 0; i < text.size(); i += 3) {
-        unsigned byte = 0;
-        const auto [end, failed] = std::from_chars(&text[i], &text[i] + 2, byte, 16);
-        if (failed != std::errc{} || end != &text[i] + 2 || (i < 15 && text[i + 2] != ':')) return std::nullopt;
-        mac = mac << 8 | byte;
-    }
-    return mac;
-}
-
 std::vector<std::uint64_t> read_macs(const Node& node)
 {
     std::vector<std::uint64_t> macs;

@@ -3,6 +3,8 @@
 #include <boost/json.hpp>
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "catch.hpp"
 #include "chain.hpp"
@@ -557,4 +559,45 @@ TEST_CASE("fw: more than 16384 rules are refused, and the old ones go on")
     }
     CHECK(decide(chain, to_port(80)) == "web");
     CHECK(counters(chain).front().packets == 2);
+}
+
+TEST_CASE("fw: a rule says when it was last hit, and over a reload too")
+{
+    Chain chain{rules("{name: web, dport: 80, action: allow}, {name: dns, dport: 53, action: allow}")};
+    const auto last_hit = [&](std::size_t rule) { return chain.query("fw", "rules").as_array().at(rule).at("last_hit_s"); };
+    CHECK(last_hit(0).is_null());
+    chain.run("a", to_port(80));
+    CHECK(last_hit(0).to_number<int>() < 2);
+    CHECK(last_hit(1).is_null());
+    CHECK(last_hit(2).is_null());
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds{10};
+    while (last_hit(0).to_number<int>() < 2 && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+    CHECK(last_hit(0).to_number<int>() >= 2);
+    chain.reload(rules("{name: web, dport: 80, action: drop}, {name: dns, dport: 53, action: allow}"));
+    CHECK(last_hit(0).to_number<int>() >= 2);
+    chain.run("a", to_port(80));
+    CHECK(last_hit(0).to_number<int>() < 2);
+}
+
+TEST_CASE("fw: rules that are unused, and why")
+{
+    Chain chain{configuration(
+        "{default: drop, sets: {nobody: []}, rules: [{name: web, dport: [80, 443], action: allow}, {name: tls, dport: 443, action: drop},"
+        "{name: dns, dport: 53, action: allow}, {name: none, src: $nobody, action: drop}]}")};
+    chain.run("a", to_port(80));
+    CHECK(chain.query("fw", "unused") == boost::json::parse(R"([{"rule": "tls", "why": "covered", "by": "web"},
+        {"rule": "dns", "why": "never hit"}, {"rule": "none", "why": "matches no packet"}])"));
+    chain.reload(rules("{name: tls, dport: 443, action: drop}, {name: web, dport: [80, 443], action: allow}"));
+    CHECK(chain.query("fw", "unused") == boost::json::parse(R"([{"rule": "tls", "why": "never hit"}])"));
+}
+
+TEST_CASE("fw: what it explains of a packet is what happens to it")
+{
+    Chain chain{rules("{name: lan, in_port: b, action: drop}, {name: ssh, dport: 22, action: drop}, {name: web, dport: 80, action: allow}")};
+    const auto explained = chain.query("fw", "explain", {"tcp", "10.1.0.2:1234", ">", "10.2.0.2:80", "in", "a"});
+    CHECK(explained.at("rule").as_string() == decide(chain, to_port(80)).c_str());
+    CHECK(explained.at("nearly").as_array().size() == 2);
+    CHECK(explained.at("nearly").at(0).at("wants") == boost::json::value("b"));
+    CHECK(chain.query("fw", "explain", {"tcp 10.1.0.2:1234 > 10.2.0.2:80 in b"}).at("rule").as_string() == decide(chain, to_port(80), "b").c_str());
+    CHECK_THROWS_WITH(chain.query("fw", "explain", {"tcp", "10.1.0.2"}), Catch::Matchers::ContainsSubstring("a packet is described as"));
 }

@@ -146,3 +146,17 @@ TEST_CASE("table: a time is shown by its time of day")
     CHECK(text(R"([{"time":"2026-11-27T09:01:02.123+01:00"}])") == "time\n09:01:02.123\n");
     CHECK(text(R"([{"time":"now"}])") == "time\nnow\n");
 }
+
+TEST_CASE("table: seconds are shown in the largest unit")
+{
+    CHECK(text(R"([{"name":"a","last_hit_s":0},{"name":"b","last_hit_s":59},{"name":"c","last_hit_s":3599},)"
+               R"({"name":"d","last_hit_s":7300},{"name":"e","last_hit_s":8640000},{"name":"f","last_hit_s":null}])") ==
+          "name  last hit\n"
+          "a          0 s\n"
+          "b         59 s\n"
+          "c         59 m\n"
+          "d          2 h\n"
+          "e        100 d\n"
+          "f        never\n");
+    CHECK(text(R"({"confirm_within_s":30,"age_s":null})") == "confirm within  30 s\nage             -\n");
+}

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+/// What fw answers about its live rules, connections and limits. README.md says what it means.
+#pragma once
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+
+#include "live.hpp"
+
+namespace evnf::fw {
+
+/// The clock of the fast path.
+struct Now {
+    std::uint64_t jiffies;
+    unsigned per_second;
+};
+
+boost::json::array show_rules(const Live& live, const Now& now);
+boost::json::array show_unused(Live& live);
+boost::json::array show_connections(const Live& live, const Now& now);
+boost::json::object show_tracking(const Live& live);
+
+/// The rules that can never decide; found when first asked.
+const std::vector<Unreachable>& unreachable(Live& live);
+
+} // namespace evnf::fw
