@@ -56,6 +56,12 @@ boost::json::object show(const fw_connection_key& key, const fw_connection& conn
             {"idle_s", idle(connection, now) / hz}};
 }
 
+bool has_word(const boost::json::object& row, std::string_view word)
+{
+    const auto has = [&](const char* key) { return row.at(key).as_string() == word; };
+    return has("proto") || has("src") || has("dst") || has("state");
+}
+
 } // namespace
 
 Timeouts timeouts_of(const Tracking& tracking, unsigned jiffies_per_second)
@@ -88,16 +94,17 @@ bool Connections::expire_some(std::uint64_t now)
     });
 }
 
-boost::json::array Connections::list(std::uint64_t now, unsigned jiffies_per_second, std::size_t most) const
+boost::json::array Connections::list(const std::vector<std::string>& words, std::uint64_t now, unsigned jiffies_per_second, std::size_t most) const
 {
     boost::json::array rows;
+    const auto add = [&](const fw_connection_key& key, const fw_connection& connection) {
+        if (rows.size() == most || !is_alive(key, connection, now)) return;
+        auto row = show(key, connection, now, jiffies_per_second);
+        if (std::all_of(words.begin(), words.end(), [&](const auto& word) { return has_word(row, word); })) rows.push_back(std::move(row));
+    };
     for (const auto* table : {&open_, &half_open_}) {
         std::vector<std::byte> cursor;
-        bool more = true;
-        while (more && rows.size() < most)
-            more = table->for_each_part<fw_connection_key, fw_connection>(cursor, [&](const fw_connection_key& key, const fw_connection& connection) {
-                if (rows.size() < most && is_alive(key, connection, now)) rows.push_back(show(key, connection, now, jiffies_per_second));
-            });
+        while (table->for_each_part<fw_connection_key, fw_connection>(cursor, add) && rows.size() < most) {}
     }
     return rows;
 }

@@ -5,6 +5,7 @@
 #include <array>
 #include <boost/json/array.hpp>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include <evnf/plugin.hpp>
@@ -29,8 +30,8 @@ public:
     /// long at `now` (jiffies). True when that was the last part. Half-open ones are replaced by newer ones instead.
     bool expire_some(std::uint64_t now);
 
-    /// `fw connections`: at most `most` of those that live.
-    boost::json::array list(std::uint64_t now, unsigned jiffies_per_second, std::size_t most) const;
+    /// `fw connections`: at most `most` of those that live and have each of the words as protocol, address or state.
+    boost::json::array list(const std::vector<std::string>& words, std::uint64_t now, unsigned jiffies_per_second, std::size_t most) const;
 
 private:
     bool is_alive(const fw_connection_key& key, const fw_connection& connection, std::uint64_t now) const;

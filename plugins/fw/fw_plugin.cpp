@@ -58,7 +58,7 @@ public:
         if (verb == "log") return log_.answer(args);
         if (verb == "rules" && args.empty()) return show_rules(live_, now());
         if (verb == "unused" && args.empty()) return show_unused(live_);
-        if (verb == "connections" && args.empty()) return show_connections(live_, now());
+        if (verb == "connections") return show_connections(live_, args, now());
         if (verb == "tracking" && args.empty()) return show_tracking(live_);
         throw UnknownVerb{{"connections", "explain", "log", "rules", "tracking", "unused"}};
     }

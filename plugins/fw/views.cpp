@@ -75,10 +75,10 @@ boost::json::array show_unused(Live& live)
     return rules;
 }
 
-boost::json::array show_connections(const Live& live, const Now& now)
+boost::json::array show_connections(const Live& live, const std::vector<std::string>& words, const Now& now)
 {
     if (!live.connections) return {};
-    return live.connections->list(now.jiffies, now.per_second, kMostListed);
+    return live.connections->list(words, now.jiffies, now.per_second, kMostListed);
 }
 
 boost::json::object show_tracking(const Live& live)

@@ -17,7 +17,7 @@ struct Now {
 
 boost::json::array show_rules(const Live& live, const Now& now);
 boost::json::array show_unused(Live& live);
-boost::json::array show_connections(const Live& live, const Now& now);
+boost::json::array show_connections(const Live& live, const std::vector<std::string>& words, const Now& now);
 boost::json::object show_tracking(const Live& live);
 
 /// The rules that can never decide; found when first asked.

@@ -40,15 +40,8 @@ client ping -qc 5 -i 0.05 -W 1 2001:db8:31::2 >"$LAB_DIR/ping" || fail "ping ove
 # Fragments follow their first, in both directions.
 client ping -qc 3 -i 0.05 -W 1 -s 4000 "$S1" >"$LAB_DIR/ping" || fail "ping with fragments: $(cat "$LAB_DIR/ping")"
 
-# A keep-alive load and one of new connections.
-start_load keep 2 "http://$S1/"
-finish_load
-assert_load_clean "kept connections"
-start_load new 2 "http://$S1/" -H 'Connection: close'
-finish_load
-assert_load_clean "new connections"
-
-# Nothing else passes: other ports, the other direction, segments of no connection.
+# Nothing else passes: other ports, the other direction, segments of no connection. (Before the load below: a scan from the
+# port of a connection that has just closed would pass as a part of it.)
 client curl -s --max-time 1 "http://$S1:8080/" && fail "port 8080 is open"
 s1 ping -qc 1 -W 1 10.1.0.2 >/dev/null && fail "the server may ping the client"
 client nmap -n -Pn -sS -T4 --max-retries 1 -p 22,53,80,443,8080-8082,9999 "$S1" -oG - >"$LAB_DIR/scan"
@@ -58,6 +51,14 @@ for scan in -sA -sF -sN -sX -sM; do
     grep -qE '[0-9]+/(open|unfiltered|closed)/' "$LAB_DIR/scan" && fail "nmap $scan sees through: $(cat "$LAB_DIR/scan")"
 done
 (($(rule_packets invalid) > 0)) || fail "no scan was invalid"
+
+# A keep-alive load and one of new connections.
+start_load keep 2 "http://$S1/"
+finish_load
+assert_load_clean "kept connections"
+start_load new 2 "http://$S1/" -H 'Connection: close'
+finish_load
+assert_load_clean "new connections"
 
 # An ICMP error about a packet that was let through reaches who sent it: nobody listens at s2.
 for address in "$S2" 2001:db8:32::2; do
@@ -70,11 +71,12 @@ done
 client curl -s --max-time 20 "http://$S1/slow" -o "$LAB_DIR/slow" &
 download=$!
 assert_eventually '[[ -s $LAB_DIR/slow ]]' "the slow download begins"
-configure "max_connections: 5000"
+configure "max_connections: 2000000"
 reload
 end_evnfd KILL
 start_evnfd "$LAB_DIR/evnf.yaml"
-assert_json 'any(.[]; .proto == "tcp" and .dport == 80 and .state == "established")' "$(ctl fw connections --json)" "the connection is known"
+assert_json 'length > 0 and all(.[]; .proto == "tcp" and .state == "established")' \
+    "$(ctl fw connections tcp established --json)" "the connection is known"
 wait "$download" || fail "the download did not live through reload and restart"
 assert_eq 4194304 "$(stat -c %s "$LAB_DIR/slow")" "bytes of the slow download"
 assert_json '.refused == 0 and .opened > 100 and .moved > 100' "$(ctl fw tracking --json)" "connections are counted"

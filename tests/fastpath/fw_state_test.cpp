@@ -256,6 +256,9 @@ TEST_CASE("fw: state: connections are listed with who began them")
     CHECK(rows[0].at("state") == "established");
     CHECK(rows[1].at("proto") == "udp");
     CHECK(rows[1].at("state") == "unanswered");
+    CHECK(chain.query("fw", "connections", {"udp"}).as_array().size() == 1);
+    CHECK(chain.query("fw", "connections", {"established", kClient}).as_array().size() == 1);
+    CHECK(chain.query("fw", "connections", {"udp", kClient}).as_array().empty());
 }
 
 TEST_CASE("fw: state: connections live through a reload")

@@ -41,6 +41,7 @@ const std::vector<std::uint8_t> kSctpInit{1, 0, 0, 20 + kTrailer, 0, 0, 0, 1, 0,
 /// Smaller than any queue on the way.
 constexpr std::size_t kBatch = 32;
 /// What was lost on the way and not dropped by a rule arrives in the next round.
+constexpr std::chrono::seconds kSendTime{5};
 constexpr int kRounds = 3;
 constexpr int kReceiveQueue = 64 << 20;
 constexpr auto kUnderWay = 200ms;
@@ -312,7 +313,7 @@ public:
             std::size_t sent = 0;
             for (std::size_t i = 0; i < frames.size(); ++i) {
                 if (arrived_[i]) continue;
-                if (send(out_.get(), frames[i].data(), frames[i].size(), 0) < 0) throw_errno(errno, "cannot send");
+                send_one(frames[i]);
                 if (++sent % kBatch == 0) receive();
             }
             std::this_thread::sleep_for(kUnderWay);
@@ -322,6 +323,16 @@ public:
     }
 
 private:
+    /// A queue that is full drains while what has come through is read.
+    void send_one(const std::string& frame)
+    {
+        const auto deadline = std::chrono::steady_clock::now() + kSendTime;
+        while (send(out_.get(), frame.data(), frame.size(), 0) < 0) {
+            if (errno != ENOBUFS || std::chrono::steady_clock::now() > deadline) throw_errno(errno, "cannot send");
+            receive();
+        }
+    }
+
     void receive()
     {
         unsigned char frame[2048];
