@@ -18,6 +18,17 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fw_log SEC(".maps");
 
+/*
+ * A record under way. Reserved in the ring, it would be a reference, and the
+ * verifier of 6.1 loses track of those in a test for NULL that comes later.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct fw_log_record);
+} fw_log_records SEC(".maps");
+
 static __always_inline void fw_take_frame(evnf_ctx *ctx, const struct evnf_packet *pkt, struct fw_log_record *record)
 {
 	__u32 length = pkt->frame_length, last;
@@ -65,17 +76,15 @@ static __always_inline void fw_count_unlogged(const struct fw_rule *rule)
 static __always_inline struct fw_log_record *fw_begin_log(evnf_ctx *ctx, const struct evnf_packet *pkt,
 							  const struct fw_rule *rule)
 {
-	struct fw_log_record *record;
+	__u32 zero = 0;
+	struct fw_log_record *record = bpf_map_lookup_elem(&fw_log_records, &zero);
 
 	if (!evnf_slow_path_alive(pkt) || !evnf_admit_event(pkt, &fw_log_limit)) {
 		fw_count_unlogged(rule);
 		return NULL;
 	}
-	record = bpf_ringbuf_reserve(&fw_log, sizeof(*record), 0);
-	if (!record) {
-		evnf_count_lost_event();
+	if (!record)
 		return NULL;
-	}
 	fw_describe(record, pkt, rule);
 	fw_take_frame(ctx, pkt, record);
 	return record;
@@ -88,5 +97,6 @@ static __always_inline void fw_end_log(struct fw_log_record *record, int decisio
 
 	record->verdict = decision & 0xff;
 	record->reason = decision >> 8;
-	bpf_ringbuf_submit(record, many ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+	if (bpf_ringbuf_output(&fw_log, record, sizeof(*record), many ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP))
+		evnf_count_lost_event();
 }

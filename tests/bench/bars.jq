@@ -17,9 +17,15 @@ def caption($ratios):
 def name:
     {
         "route-64B": "routing", "fw-1-rule-64B": "fw, 1 rule", "fw-100-rules-64B": "fw, 100 rules",
+        "fw-1000-rules-64B": "fw, 1000 rules", "fw-10000-rules-64B": "fw, 10000 rules",
         "fw-dpi-64B": "fw, dpi", "chain-64B": "fw, dpi, lb: routed", "vip-64B": "fw, dpi, lb: to a VIP",
         "empty-program": "empty program", "no-plugin": "entry and forwarder", "fw-1-rule": "fw, 1 rule",
-        "fw-100-rules": "fw, 100 rules", "fw-known-connection": "fw, known connection", "dpi-known-flow": "dpi, known flow", "lb-no-service": "lb, no service",
+        "fw-100-rules": "fw, 100 rules", "fw-1-structured": "fw, 1 rule: its traffic", "fw-1-random": "fw, 1 rule: random traffic",
+        "fw-10-structured": "fw, 10 rules: their traffic", "fw-10-random": "fw, 10 rules: random traffic",
+        "fw-100-structured": "fw, 100 rules: their traffic", "fw-100-random": "fw, 100 rules: random traffic",
+        "fw-1000-structured": "fw, 1000 rules: their traffic", "fw-1000-random": "fw, 1000 rules: random traffic",
+        "fw-10000-structured": "fw, 10000 rules: their traffic", "fw-10000-random": "fw, 10000 rules: random traffic",
+        "fw-known-connection": "fw, known connection", "dpi-known-flow": "dpi, known flow", "lb-no-service": "lb, no service",
         "lb-known-connection": "lb, known connection",
         "tc-forwarder": "entry and forwarder", "tc-chain": "fw, dpi, lb: routed", "tc-vip": "fw, dpi, lb: to a VIP",
         "chain-routed": "fw, dpi, lb: routed", "chain-vip": "fw, dpi, lb: to a VIP"

@@ -5,7 +5,8 @@
 #   evnf      this product
 #   bare      an XDP program that asks the FIB and redirects, for each packet, and does nothing else
 #   linux     the kernel's routing
-#   iptables  the same with rules of the same meaning
+#   iptables  the same with rules of the same meaning, as are
+#   nftables  these
 source "$(dirname "$0")/../lab/lab.sh"
 
 rounds=7 seconds=2
@@ -13,19 +14,22 @@ rounds=7 seconds=2
 readonly CORE=0 FLOWS=256 MOST_LOST=0.01
 readonly TURNS=(
     'route-64B bare' 'route-64B evnf' 'route-64B linux'
-    'fw-1-rule-64B evnf' 'fw-1-rule-64B iptables'
+    'fw-1-rule-64B bare' 'fw-1-rule-64B evnf' 'fw-1-rule-64B iptables'
     'fw-100-rules-64B evnf' 'fw-100-rules-64B iptables'
+    'fw-1000-rules-64B iptables' 'fw-1000-rules-64B evnf' 'fw-1000-rules-64B nftables'
+    'fw-10000-rules-64B bare' 'fw-10000-rules-64B evnf'
     'fw-dpi-64B evnf' 'chain-64B evnf' 'vip-64B evnf'
 )
 
 # ---------------------------------------------------------------- subjects
 
-# An operator's list: 100 rules or the last of them alone. Only the last applies to the traffic; the others differ from
+# An operator's list, or the last of its rules alone. Only the last applies to the traffic; the others differ from
 # it in the source address alone, so that neither side can tell by protocol or port that they do not.
 rules() {
     local count=$1 number
     for ((number = 1; number < count; number++)); do
-        printf '      - {name: bad%d, src: 198.51.100.%d, proto: udp, dport: 7, action: drop}\n' $number $number
+        printf '      - {name: bad%d, src: 172.20.%d.%d, proto: udp, dport: 7, action: drop}\n' \
+            $number $((number / 250)) $((number % 250 + 1))
     done
     printf '      - {name: last, dst: 10.0.0.0/8, proto: udp, dport: 7, action: allow}\n'
 }
@@ -53,6 +57,8 @@ start_evnf() {
     route-*) start_chain '' </dev/null ;;
     fw-1-*) start_chain fw < <(fw 1) ;;
     fw-100-*) start_chain fw < <(fw 100) ;;
+    fw-1000-*) start_chain fw < <(fw 1000) ;;
+    fw-10000-*) start_chain fw < <(fw 10000) ;;
     fw-dpi-*) start_chain fw,dpi < <(fw 1 && dpi) ;;
     chain-* | vip-*) start_chain fw,dpi,lb < <(fw 1 && dpi && lb) ;;
     esac
@@ -83,7 +89,7 @@ iptables_rules() {
     local count=$1 number
     printf '*filter\n:FORWARD DROP\n'
     for ((number = 1; number < count; number++)); do
-        printf -- '-A FORWARD -s 198.51.100.%d -p udp --dport 7 -j DROP\n' $number
+        printf -- '-A FORWARD -s 172.20.%d.%d -p udp --dport 7 -j DROP\n' $((number / 250)) $((number % 250 + 1))
     done
     printf -- '-A FORWARD -d 10.0.0.0/8 -p udp --dport 7 -j ACCEPT\nCOMMIT\n'
 }
@@ -93,7 +99,19 @@ start_iptables() {
     case $1 in
     fw-1-*) iptables_rules 1 ;;
     fw-100-*) iptables_rules 100 ;;
+    fw-1000-*) iptables_rules 1000 ;;
     esac | vnf iptables-restore
+}
+
+start_nftables() {
+    local number
+    {
+        printf 'table ip filter {\nchain forward {\ntype filter hook forward priority filter; policy drop;\n'
+        for ((number = 1; number < 1000; number++)); do
+            printf 'ip saddr 172.20.%d.%d udp dport 7 drop\n' $((number / 250)) $((number % 250 + 1))
+        done
+        printf 'ip daddr 10.0.0.0/8 udp dport 7 accept\n}\n}\n'
+    } | vnf nft -f -
 }
 
 # ---------------------------------------------------------------- measuring
@@ -120,6 +138,7 @@ take_turn() {
     bare) options=(--bare-router "/run/netns/$LAB-vnf") ;;
     evnf) start_evnf "$of" ;;
     iptables) start_iptables "$of" ;;
+    nftables) start_nftables ;;
     esac
     [[ $of != vip-* ]] || to=$VIP
     counts=$(send "$to" "${options[@]}")

@@ -55,7 +55,7 @@ assert_eq "$before" "$(generation)" "generation"
 client curl -sf --max-time 2 "http://$VIP/" >/dev/null || fail "the old chain does not serve any more"
 
 # What a later version will do is not accepted and ignored.
-sed 's/action: drop}/action: drop, log: true}/' "$LAB_SOURCE/chain.yaml" | config "$LAB_DIR/later.yaml"
-vnf "$EVNFD" --check -c "$LAB_DIR/later.yaml" 2>"$LAB_DIR/check" && fail "a rule with log was accepted"
-grep -q 'not supported by this version: .*log' "$LAB_DIR/check" || fail "unclear refusal: $(cat "$LAB_DIR/check")"
+sed 's|^  lb:$|  lb:\n    new_flow_limit: 1000/s|' "$LAB_SOURCE/chain.yaml" | config "$LAB_DIR/later.yaml"
+vnf "$EVNFD" --check -c "$LAB_DIR/later.yaml" 2>"$LAB_DIR/check" && fail "new_flow_limit was accepted"
+grep -q 'not supported by this version: .*new_flow_limit' "$LAB_DIR/check" || fail "unclear refusal: $(cat "$LAB_DIR/check")"
 assert_clean
