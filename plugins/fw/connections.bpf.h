@@ -144,14 +144,19 @@ static __always_inline bool fw_is_credible_reset(evnf_ctx *ctx, const struct evn
 	return tcp && bpf_ntohl(tcp->seq) - connection->acked[other] + FW_RESET_WINDOW / 2 < FW_RESET_WINDOW;
 }
 
-static __always_inline enum fw_state fw_state_of_first(const struct evnf_packet *pkt, const struct fw_l4 *l4)
+static __always_inline bool fw_is_request(const struct evnf_packet *pkt, const struct fw_l4 *l4)
 {
 	__u8 request;
 
+	return fw_icmp_kind(pkt->protocol, l4->icmp_type, &request) == FW_ICMP_REQUEST;
+}
+
+static __always_inline enum fw_state fw_state_of_first(const struct evnf_packet *pkt, const struct fw_l4 *l4)
+{
 	if (pkt->protocol == IPPROTO_TCP)
 		return fw_is_bare_syn(pkt, l4) || (fw_config.loose && !(l4->tcp_flags & FW_RST)) ? FW_STATE_NEW :
 												  FW_STATE_INVALID;
-	if (fw_is_icmp(pkt->protocol) && fw_icmp_kind(pkt->protocol, l4->icmp_type, &request) != FW_ICMP_REQUEST)
+	if (fw_is_icmp(pkt->protocol) && !fw_is_request(pkt, l4))
 		return FW_STATE_INVALID;
 	return FW_STATE_NEW;
 }
@@ -162,6 +167,9 @@ static __always_inline enum fw_state fw_state_within(evnf_ctx *ctx, const struct
 	enum fw_end other = end == FW_LOW ? FW_HIGH : FW_LOW;
 	bool tcp = pkt->protocol == IPPROTO_TCP;
 
+	/* Each question is one more: a limit on echo requests holds for those of a long ping, too. */
+	if (fw_is_icmp(pkt->protocol) && fw_is_request(pkt, l4))
+		return FW_STATE_NEW;
 	if (tcp && l4->tcp_flags & FW_RST && !fw_is_credible_reset(ctx, pkt, connection, end))
 		return FW_STATE_INVALID;
 	if (connection->said[other])

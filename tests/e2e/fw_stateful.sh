@@ -24,7 +24,7 @@ plugins:
       - {name: errors, state: related, action: allow}
       - {name: web, proto: tcp, dport: 80, state: new, in_port: eth0, action: allow}
       - {name: dns, proto: [tcp, udp], dport: 53, state: new, in_port: eth0, action: allow}
-      - {name: ping, proto: [icmp, icmpv6], icmp_type: echo-request, state: new, in_port: eth0, action: allow}
+      - {name: ping, proto: [icmp, icmpv6], icmp_type: echo-request, state: new, in_port: eth0, limit: {rate: 20/s, burst: 10, per: src}, action: allow}
 YAML
 }
 configure ""
@@ -35,10 +35,15 @@ assert_eq s1 "$(client curl -s --max-time 3 "http://$S1/")" "web over IPv4"
 assert_eq s1 "$(client curl -s --max-time 3 "http://[2001:db8:31::2]/")" "web over IPv6"
 assert_eq "$S1" "$(client dig +short +time=2 +tries=1 @"$S1" www.evnf.test A)" "DNS over UDP"
 assert_eq 2001:db8:31::2 "$(client dig +tcp +short +time=2 +tries=1 @2001:db8:31::2 www.evnf.test AAAA)" "DNS over TCP and IPv6"
-client ping -qc 5 -i 0.05 -W 1 "$S1" >"$LAB_DIR/ping" || fail "ping: $(cat "$LAB_DIR/ping")"
-client ping -qc 5 -i 0.05 -W 1 2001:db8:31::2 >"$LAB_DIR/ping" || fail "ping over IPv6: $(cat "$LAB_DIR/ping")"
+client ping -qc 5 -i 0.1 -W 1 "$S1" >"$LAB_DIR/ping" || fail "ping: $(cat "$LAB_DIR/ping")"
+client ping -qc 5 -i 0.1 -W 1 2001:db8:31::2 >"$LAB_DIR/ping" || fail "ping over IPv6: $(cat "$LAB_DIR/ping")"
+# One at a time they all pass, in a flood no more than the limit lets through: 10 at once and 20 a second.
+client ping -qf -c 400 -W 1 "$S1" >"$LAB_DIR/ping" || true
+received=$(sed -n 's/.* \([0-9]*\) received.*/\1/p' "$LAB_DIR/ping")
+((received >= 10 && received < 200)) || fail "a flood of pings is not limited: $(cat "$LAB_DIR/ping")"
 # Fragments follow their first, in both directions.
-client ping -qc 3 -i 0.05 -W 1 -s 4000 "$S1" >"$LAB_DIR/ping" || fail "ping with fragments: $(cat "$LAB_DIR/ping")"
+assert_eventually 'client ping -qc 1 -W 1 "$S1" >/dev/null' "ping comes through again"
+client ping -qc 3 -i 0.2 -W 1 -s 4000 "$S1" >"$LAB_DIR/ping" || fail "ping with fragments: $(cat "$LAB_DIR/ping")"
 
 # Nothing else passes: other ports, the other direction, segments of no connection. (Before the load below: a scan from the
 # port of a connection that has just closed would pass as a part of it.)

@@ -153,6 +153,7 @@ TEST_CASE("fw: state: an echo reply goes with its request, and nothing else does
     CHECK(decide(chain, packet(Eth{}, there, Icmp{.type = 0, .rest = 0x00050001})) == "invalid");
     CHECK(decide(chain, packet(Eth{}, back, Icmp{.type = 8, .rest = 0x00050001})) == "ping"); // the other way, same identifier
     CHECK(decide(chain, packet(Eth{}, back, Icmp{.type = 0, .rest = 0x00050001})) == "old");
+    CHECK(decide(chain, packet(Eth{}, there, Icmp{.type = 8, .rest = 0x00050002})) == "ping"); // each request is new
     CHECK(decide(chain, packet(Eth{}, Ipv6{}, Icmpv6{.type = 128, .rest = 0x00050001})) == "ping");
     CHECK(decide(chain, packet(Eth{}, Ipv6{.src = "2001:db8:2::2", .dst = "2001:db8:1::2"}, Icmpv6{.type = 129, .rest = 0x00050002})) == "old");
 }
@@ -358,6 +359,7 @@ private:
     std::string state_of(const Packet& packet)
     {
         if (!is_sane(packet)) return "invalid";
+        if (packet.begins) return "new";
         if (is_over(packet)) return packet.proto == 17 || packet.begins || is_bare_syn(packet) ? "new" : "invalid";
         auto& connection = connections_.at(key(packet));
         const End me{packet.from, packet.sport}, other{packet.to, packet.dport};
