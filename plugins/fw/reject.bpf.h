@@ -14,11 +14,6 @@
 
 #include "classifier.bpf.h"
 
-#define FW_TCP_FIN 0x01
-#define FW_TCP_SYN 0x02
-#define FW_TCP_RST 0x04
-#define FW_TCP_ACK 0x10
-
 enum {
 	FW_ANSWER_TTL = 64,
 	FW_TOS_INTERNET_CONTROL = 0xc0, /* of ICMP errors: RFC 1812, section 4.3.2.5 */
@@ -30,15 +25,13 @@ enum {
 	FW_QUOTE_WORDS = FW_QUOTE6 / 4,
 };
 
-/* <linux/icmp.h> is not to be had without the C library. */
+/* Beside the types in l4.bpf.h. */
 enum {
-	FW_ICMP4_UNREACHABLE = 3,
 	FW_ICMP4_UNREACHABLE_PORT = 3,
 	FW_ICMP4_UNREACHABLE_PROHIBITED = 13,
 	FW_ICMP6_UNREACHABLE = 1,
 	FW_ICMP6_UNREACHABLE_PROHIBITED = 1,
 	FW_ICMP6_UNREACHABLE_PORT = 4,
-	FW_ICMP6_FIRST_QUERY = 128, /* errors are below */
 	FW_ICMP6_REDIRECT = 137,
 };
 
@@ -87,7 +80,7 @@ static __always_inline bool fw_is_icmp_query(const struct evnf_packet *pkt)
 
 	if (pkt->ip_version == 4)
 		return pkt->icmp_type < 32 && queries4 >> pkt->icmp_type & 1;
-	return pkt->icmp_type >= FW_ICMP6_FIRST_QUERY && pkt->icmp_type != FW_ICMP6_REDIRECT;
+	return pkt->icmp_type >= FW_ECHO6 && pkt->icmp_type != FW_ICMP6_REDIRECT;
 }
 
 /* RFC 1122, section 3.2.2; RFC 4443, section 2.4 e; RFC 9293 for resets. */
@@ -100,7 +93,7 @@ static __always_inline bool fw_may_answer(evnf_ctx *ctx, const struct evnf_packe
 	if (!fw_is_one_station(&pkt->src, pkt->ip_version) || !fw_is_one_station(&pkt->dst, pkt->ip_version))
 		return false;
 	if (fw_has_tcp(pkt))
-		return !(pkt->tcp_flags & FW_TCP_RST);
+		return !(pkt->tcp_flags & FW_RST);
 	return pkt->protocol != (pkt->ip_version == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6) || fw_is_icmp_query(pkt);
 }
 
@@ -212,12 +205,12 @@ static __always_inline bool fw_read_segment(evnf_ctx *ctx, const struct evnf_pac
 
 	if (!tcp)
 		return false;
-	if (pkt->tcp_flags & FW_TCP_ACK) {
-		*reset = (struct fw_reset){ .seq = tcp->ack_seq, .flags = FW_TCP_RST };
+	if (pkt->tcp_flags & FW_ACK) {
+		*reset = (struct fw_reset){ .seq = tcp->ack_seq, .flags = FW_RST };
 		return true;
 	}
-	length += !!(pkt->tcp_flags & FW_TCP_SYN) + !!(pkt->tcp_flags & FW_TCP_FIN);
-	*reset = (struct fw_reset){ .ack = bpf_htonl(bpf_ntohl(tcp->seq) + length), .flags = FW_TCP_RST | FW_TCP_ACK };
+	length += !!(pkt->tcp_flags & FW_SYN) + !!(pkt->tcp_flags & FW_FIN);
+	*reset = (struct fw_reset){ .ack = bpf_htonl(bpf_ntohl(tcp->seq) + length), .flags = FW_RST | FW_ACK };
 	return true;
 }
 
@@ -298,7 +291,7 @@ static __always_inline void fw_write_icmp(struct evnf_icmp_header *icmp, const s
 	bool has_ports = pkt->protocol == IPPROTO_UDP || pkt->protocol == IPPROTO_SCTP;
 
 	if (pkt->ip_version == 4) {
-		icmp->type = FW_ICMP4_UNREACHABLE;
+		icmp->type = FW_UNREACHABLE;
 		icmp->code = has_ports ? FW_ICMP4_UNREACHABLE_PORT : FW_ICMP4_UNREACHABLE_PROHIBITED;
 	} else {
 		icmp->type = FW_ICMP6_UNREACHABLE;
