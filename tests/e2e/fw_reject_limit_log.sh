@@ -71,11 +71,9 @@ assert_json '.[0] | .rule == "no-web" and .action == "reject" and .verdict == "r
 # --follow shows what comes while it runs.
 "$EVNFCTL" -s "$EVNFD_SOCKET" --json fw log -f -n 0 >"$LAB_DIR/followed" &
 follower=$!
-sleep 0.5
-client curl -s --max-time 5 "http://$S1:8080/" || true
-assert_eventually '[[ $(wc -l <"$LAB_DIR/followed") -eq 1 ]]' "a record for who follows"
+assert_eventually 'client curl -s --max-time 5 "http://$S1:8080/"; [[ -s $LAB_DIR/followed ]]' "a record for who follows"
 kill "$follower"
-assert_json '.rule == "no-web" and .dport == 8080' "$(cat "$LAB_DIR/followed")" "what was followed"
+assert_json '.rule == "no-web" and .dport == 8080' "$(head -n 1 "$LAB_DIR/followed")" "what was followed"
 assert_clean
 
 # What came back from the kernel behind another firewall, on its way out of eth1, is answered where it came in.
@@ -109,7 +107,8 @@ cp "$LAB_DIR/evnf.yaml" "$LAB_DIR/closed.yaml"
 cp "$LAB_DIR/open.yaml" "$LAB_DIR/evnf.yaml"
 reload
 (yes | client socat - "TCP:$S1:9000" >"$LAB_DIR/upload" 2>&1; echo "status $?" >>"$LAB_DIR/upload") &
-sleep 0.5
+acked() { client ss -Htin dport = :9000 | sed -n 's/.* bytes_acked:\([0-9]*\) .*/\1/p'; }
+assert_eventually '(( $(acked) > 1000000 ))' "the upload is under way"
 cp "$LAB_DIR/closed.yaml" "$LAB_DIR/evnf.yaml"
 reload
 assert_eventually 'grep -qi "reset" "$LAB_DIR/upload"' "a connection in the middle of an upload is reset"
