@@ -9,14 +9,19 @@
 
 namespace evnf::fw {
 
-/// A list to be found: where it begins, and the hash of its tuple and key.
-struct ListPlace {
+/// An entry that is to be found by the hash of its tuple and key.
+struct PlacedEntry {
     std::uint64_t hash = 0;
-    std::uint32_t first_entry = 0;
+    fw_family family = FW_V4;
+    const fw_entry* entry = nullptr; ///< lent
 };
 
-/// That many buckets, a power of 2. Empty where a bucket gets too many lists or two that cannot be told apart: then hash
-/// with other seeds, or take more buckets.
-std::vector<fw_bucket> fill_buckets(const std::vector<ListPlace>& lists, std::size_t count);
+struct HashTable {
+    std::vector<fw_bucket> buckets; ///< a power of 2
+    std::vector<fw_entry> entries;  ///< list by list, each in the order of the rules
+};
+
+/// That many buckets, a power of 2; none where one gets too many lists: then hash with other seeds, or take more.
+HashTable make_hash_table(std::vector<PlacedEntry> placed, std::size_t count);
 
 } // namespace evnf::fw

@@ -19,7 +19,7 @@
 		__type(value, row);                                                                \
 	} name SEC(".maps")
 
-FW_TABLE(fw_blocks4, struct fw_block); /* by side and upper half of the address; after them, by the third byte */
+FW_TABLE(fw_blocks4, struct fw_block); /* by side and upper half of the address; after them, by the third and fourth byte */
 FW_TABLE(fw_blocks6, struct fw_block); /* by side and distance from the span's base */
 FW_TABLE(fw_points, struct fw_point);
 FW_TABLE(fw_ports, struct fw_port_rows);
@@ -107,10 +107,14 @@ static __always_inline const struct fw_block *fw_block4(enum fw_side side, __u32
 	__u32 slot = side * FW_BLOCKS + (address >> 16);
 	const struct fw_block *block = bpf_map_lookup_elem(&fw_blocks4, &slot);
 
-	if (!block || block->count != FW_NODE)
-		return block;
-	slot = block->first + (address >> 8 & 0xff);
-	return bpf_map_lookup_elem(&fw_blocks4, &slot);
+#pragma unroll
+	for (int shift = 8; shift >= 0; shift -= 8) {
+		if (!block || block->count != FW_NODE)
+			return block;
+		slot = block->first + (address >> shift & 0xff);
+		block = bpf_map_lookup_elem(&fw_blocks4, &slot);
+	}
+	return block;
 }
 
 static __always_inline const struct fw_block *fw_block6(enum fw_side side, __u64 distance)
@@ -238,17 +242,11 @@ static __always_inline int fw_next_word(struct fw_search *search)
 /* The tuple's list for the packet's key, or FW_NOTHING. */
 static __always_inline __u32 fw_list(const struct fw_search *search, const struct fw_tuple *tuple)
 {
-	__u64 hash = fw_hash(&search->key, tuple);
-	__u32 index = (__u32)hash & fw_config.bucket_mask, tag = fw_tag(hash);
+	__u64 hash = fw_hash(&search->key, tuple, search->family);
+	__u32 index = (__u32)hash & fw_config.bucket_mask;
 	const struct fw_bucket *bucket = bpf_map_lookup_elem(&fw_buckets, &index);
 
-	if (!bucket)
-		return FW_NOTHING;
-#pragma unroll
-	for (int way = 0; way < FW_WAYS; way++)
-		if (bucket->tags[way] == tag)
-			return bucket->lists[way];
-	return FW_NOTHING;
+	return bucket ? fw_list_in(bucket, fw_tag(hash, search->family)) : FW_NOTHING;
 }
 
 static __always_inline bool fw_is_in_group(const struct fw_search *search, enum fw_field field, __u8 group)
@@ -259,12 +257,16 @@ static __always_inline bool fw_is_in_group(const struct fw_search *search, enum 
 	return groups && *groups >> (group & (FW_MAX_GROUPS - 1)) & 1;
 }
 
-static __always_inline bool fw_has_addresses(const struct fw_entry *entry, const struct fw_key *key)
+static __always_inline bool fw_has_addresses(const struct fw_entry *entry, const struct fw_search *search)
 {
-	return !(((key->src.halves[0] ^ entry->src.halves[0]) & entry->src_mask.halves[0]) |
-		 ((key->src.halves[1] ^ entry->src.halves[1]) & entry->src_mask.halves[1]) |
-		 ((key->dst.halves[0] ^ entry->dst.halves[0]) & entry->dst_mask.halves[0]) |
-		 ((key->dst.halves[1] ^ entry->dst.halves[1]) & entry->dst_mask.halves[1]));
+	const struct fw_key *key = &search->key;
+	__u64 differences = ((key->src.halves[1] ^ entry->src.halves[1]) & entry->src_mask.halves[1]) |
+			    ((key->dst.halves[1] ^ entry->dst.halves[1]) & entry->dst_mask.halves[1]);
+
+	if (search->family == FW_V6)
+		differences |= ((key->src.halves[0] ^ entry->src.halves[0]) & entry->src_mask.halves[0]) |
+			       ((key->dst.halves[0] ^ entry->dst.halves[0]) & entry->dst_mask.halves[0]);
+	return !differences;
 }
 
 static __always_inline bool fw_has_ports(const struct fw_entry *entry, const struct fw_search *search)
@@ -319,7 +321,7 @@ static __always_inline bool fw_is_met(const struct fw_entry *entry, const struct
 {
 	__u32 conditions = entry->conditions;
 
-	if (!fw_has_addresses(entry, &search->key))
+	if (!fw_has_addresses(entry, search))
 		return false;
 	if (conditions & FW_IF_PROTOCOL && entry->protocol != pkt->protocol)
 		return false;
@@ -410,8 +412,12 @@ static __always_inline __u32 fw_search_tuples(struct fw_search *search, const st
 
 	if (!fw_find_rows(search, pkt))
 		return FW_NOTHING;
-	/* Nearly always one look is enough, and saves the call. */
-	if (fw_look(search, pkt) == FW_GO_ON && bpf_loop(FW_MAX_STEPS, fw_step, &walk, 0) >= FW_MAX_STEPS)
+	/* A return from a call costs more than a look: the kernel keeps the CPU from predicting where it goes. */
+#pragma nounroll
+	for (int i = 0; i < FW_LOOKS; i++)
+		if (fw_look(search, pkt) == FW_STOP)
+			return search->best;
+	if (bpf_loop(FW_MAX_STEPS, fw_step, &walk, 0) >= FW_MAX_STEPS)
 		return FW_TOO_LONG;
 	return search->best;
 }

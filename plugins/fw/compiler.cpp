@@ -9,7 +9,7 @@
 #include <random>
 #include <set>
 #include <stdexcept>
-#include <tuple>
+#include <unordered_map>
 
 #include "address_classes.hpp"
 #include "buckets.hpp"
@@ -34,6 +34,8 @@ constexpr Coarseness kTried[] = {
     {4, 1, 400},  {4, 2, 400},  {4, 4, 400},  {4, 8, 400},  {4, 8, FW_MAX_TUPLES},   {1, 8, FW_MAX_TUPLES},
     {1, 16, FW_MAX_TUPLES}, {1, 32, FW_MAX_TUPLES}, {1, 128, FW_MAX_TUPLES},
 };
+/// Of 8 bytes each: what is left then of the last byte of addresses is bisected.
+constexpr std::size_t kMostBlocks4 = 8u << 20;
 constexpr std::size_t kSmallestBand = 256; ///< in rules
 
 Shape coarse(Shape shape, const fw_entry& entry, fw_family family, std::size_t rules, const Coarseness& coarseness)
@@ -149,16 +151,25 @@ private:
     {
         tables_.blocks4.resize(std::max(tables_.blocks4.size(), std::size_t{FW_SIDES} * FW_BLOCKS));
         std::size_t run = 0;
-        for (std::uint64_t upper = 0; upper < FW_BLOCKS; ++upper) {
-            const std::size_t slot = std::size_t{side} * FW_BLOCKS + upper;
-            const std::uint64_t start = upper << 16, last = start + 0xffff;
-            go_to(runs, run, {0, start});
-            if (is_alone(runs, run, {0, last})) {
-                tables_.blocks4[slot] = {runs[run].row, FW_WHOLE};
-                continue;
-            }
-            tables_.blocks4[slot] = {static_cast<std::uint32_t>(tables_.blocks4.size()), FW_NODE};
-            for (auto third = start; third <= last; third += 256) tables_.blocks4.push_back(block(runs, run, {0, third}, {0, third + 0xff}));
+        for (std::uint64_t upper = 0; upper < FW_BLOCKS; ++upper)
+            set_block4(std::size_t{side} * FW_BLOCKS + upper, runs, run, upper << 16, 1u << 16);
+    }
+
+    /// The block of `size` IPv4 addresses, and those that it consists of.
+    void set_block4(std::size_t slot, const std::vector<Run>& runs, std::size_t& run, std::uint64_t start, std::uint32_t size)
+    {
+        auto& blocks = tables_.blocks4;
+        const std::uint64_t last = start + size - 1;
+        go_to(runs, run, {0, start});
+        if (is_alone(runs, run, {0, last})) {
+            blocks[slot] = {runs[run].row, FW_WHOLE};
+        } else if (size == 256 && blocks.size() > kMostBlocks4) {
+            blocks[slot] = block(runs, run, {0, start}, {0, last});
+        } else {
+            const auto first = blocks.size();
+            blocks[slot] = {static_cast<std::uint32_t>(first), FW_NODE};
+            blocks.resize(first + 256);
+            for (std::uint32_t i = 0; i < 256; ++i) set_block4(first + i, runs, run, start + i * (size / 256), size / 256);
         }
     }
 
@@ -269,50 +280,42 @@ private:
         std::mt19937_64 random; // the same rules make the same tables
         // At 2 lists a bucket, one of 4200 gets more than 8.
         std::size_t count = 0;
-        for (int attempt = 0; attempt < kMostAttempts && tables_.buckets.empty(); ++attempt) {
+        HashTable table;
+        for (int attempt = 0; attempt < kMostAttempts && table.buckets.empty(); ++attempt) {
             for (auto& tuple : tables_.tuples) tuple.seed = random();
-            const auto lists = make_lists();
-            if (attempt == 0) count = std::bit_ceil(lists.size() / 2 + 1);
-            tables_.buckets = fill_buckets(lists, count);
+            auto placed = place_entries();
+            if (attempt == 0) count = std::bit_ceil(count_lists(placed) / 2 + 1);
+            table = make_hash_table(std::move(placed), count);
             if (attempt % 2) count *= 2;
         }
-        if (tables_.buckets.empty()) throw std::length_error{"the rules do not fit into a hash table"};
-        tables_.config.bucket_mask = static_cast<std::uint32_t>(tables_.buckets.size() - 1);
+        if (table.buckets.empty()) throw std::length_error{"the rules do not fit into a hash table"};
+        tables_.config.bucket_mask = static_cast<std::uint32_t>(table.buckets.size() - 1);
+        tables_.buckets = std::move(table.buckets);
+        tables_.entries = std::move(table.entries);
     }
 
-    std::vector<ListPlace> make_lists()
+    std::vector<PlacedEntry> place_entries() const
     {
-        struct Placed {
-            std::uint32_t tuple;
-            std::uint64_t hash;
-            const Match* match;
-        };
-        std::vector<Placed> placed;
+        std::vector<PlacedEntry> placed;
         for (const auto family : {FW_V4, FW_V6})
             for (std::size_t i = 0; i < matches_.of[family].size(); ++i) {
                 const auto& match = matches_.of[family][i];
-                const auto tuple = tables_.config.first_tuple[family] + tuple_of_[family][i];
                 const auto key = key_of(match);
-                placed.push_back({tuple, fw_hash(&key, &tables_.tuples[tuple]), &match});
+                const auto& tuple = tables_.tuples[tables_.config.first_tuple[family] + tuple_of_[family][i]];
+                placed.push_back({fw_hash(&key, &tuple, family), family, &match.entry});
             }
-        // Stable: the entries of a list stay in the order of the rules.
-        std::stable_sort(placed.begin(), placed.end(),
-                         [](const Placed& a, const Placed& b) { return std::tie(a.tuple, a.hash) < std::tie(b.tuple, b.hash); });
-        std::vector<ListPlace> lists;
-        auto& entries = tables_.entries;
-        entries.clear();
-        for (std::size_t i = 0; i < placed.size(); ++i) {
-            const bool begins = i == 0 || placed[i].tuple != placed[i - 1].tuple || placed[i].hash != placed[i - 1].hash;
-            if (begins) lists.push_back({placed[i].hash, static_cast<std::uint32_t>(entries.size())});
-            if (begins && !entries.empty()) entries.back().conditions |= FW_LAST;
-            entries.push_back(placed[i].match->entry);
-            if (entries.size() - lists.back().first_entry > kLongestList)
+        return placed;
+    }
+
+    static std::size_t count_lists(const std::vector<PlacedEntry>& placed)
+    {
+        std::unordered_map<std::uint64_t, std::size_t> lengths;
+        for (const auto& one : placed)
+            if (++lengths[one.hash] > kLongestList)
                 throw std::length_error{fmt::format("more than {} rules differ only in what is not looked up at once (tcp_flags, icmp_type, dscp, "
                                                     "in_port, inner_vlan, sets)",
                                                     kLongestList)};
-        }
-        if (!entries.empty()) entries.back().conditions |= FW_LAST;
-        return lists;
+        return lengths.size();
     }
 
     Matches matches_;

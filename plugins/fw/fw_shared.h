@@ -19,6 +19,7 @@ enum {
 	FW_WAYS = 8,          /* lists in a bucket */
 	FW_BISECTIONS = 24,   /* of the points of a block, which are fewer than 2^24 */
 	FW_MAX_STEPS = 4096,  /* looks into tuples and at entries that one packet may cost */
+	FW_LOOKS = 16,        /* of these, so many without a call */
 	FW_FEW = 8,           /* entries of a family that are tried one after the other */
 	FW_NOTHING = 0xffffffff,
 	FW_TOO_LONG = 0xfffffffe,
@@ -107,12 +108,15 @@ struct fw_tuple {
 };
 EVNF_STATIC_ASSERT(sizeof(struct fw_tuple) == 64);
 
-/* A tuple's entries of one masked key are a list; lists are found by the hash of tuple and key. */
+/*
+ * A tuple's entries of one masked key are a list, found by the hash of tuple and key. Those of two hashes that the
+ * bucket cannot tell apart are one list; IPv4 and IPv6 it tells apart.
+ */
 struct fw_bucket {
-	__u32 tags[FW_WAYS];  /* upper half of the hash, never 0; 0 where there is no list */
+	__u64 tags;           /* a byte for each list, 0 where there is none */
 	__u32 lists[FW_WAYS]; /* first entry */
 };
-EVNF_STATIC_ASSERT(sizeof(struct fw_bucket) == 64);
+EVNF_STATIC_ASSERT(FW_WAYS == sizeof(__u64));
 
 /* Which members of an entry are conditions, beside the addresses' masks. */
 enum fw_condition {
@@ -271,16 +275,20 @@ EVNF_STATIC_ASSERT(sizeof(struct fw_log_record) == 80 + FW_LOG_FRAME);
 
 /*
  * Of the key's bits that the tuple's mask has: bucket in the lower half, tag in
- * the upper one. The products do not wait for one another, and nothing branches.
+ * the upper one. The products do not wait for one another, and nothing branches
+ * on what the packet holds. The upper halves of IPv4 addresses are 0.
  */
-static inline __attribute__((always_inline)) __u64 fw_hash(const struct fw_key *key, const struct fw_tuple *tuple)
+static inline __attribute__((always_inline)) __u64 fw_hash(const struct fw_key *key, const struct fw_tuple *tuple,
+							    enum fw_family family)
 {
 	const struct fw_key *mask = &tuple->mask;
 	__u64 hash = tuple->seed;
 
-	hash += (key->src.halves[0] & mask->src.halves[0]) * 0x9e3779b97f4a7c15ULL;
+	if (family == FW_V6) {
+		hash += (key->src.halves[0] & mask->src.halves[0]) * 0x9e3779b97f4a7c15ULL;
+		hash += (key->dst.halves[0] & mask->dst.halves[0]) * 0xd6e8feb86659fd93ULL;
+	}
 	hash += (key->src.halves[1] & mask->src.halves[1]) * 0xc2b2ae3d27d4eb4fULL;
-	hash += (key->dst.halves[0] & mask->dst.halves[0]) * 0xd6e8feb86659fd93ULL;
 	hash += (key->dst.halves[1] & mask->dst.halves[1]) * 0xa0761d6478bd642fULL;
 	hash += (key->l4 & mask->l4) * 0xe7037ed1a0b428dbULL;
 	hash += (key->l2 & mask->l2) * 0x8ebc6af09c88c6e3ULL;
@@ -288,10 +296,22 @@ static inline __attribute__((always_inline)) __u64 fw_hash(const struct fw_key *
 	return hash ^ hash >> 32;
 }
 
-static inline __attribute__((always_inline)) __u32 fw_tag(__u64 hash)
+static inline __attribute__((always_inline)) __u8 fw_tag(__u64 hash, enum fw_family family)
 {
-	hash >>= 32;
-	return hash | 1;
+	return 0x80 | family << 6 | hash >> 58;
+}
+
+/* The list of that tag's hashes, or FW_NOTHING: all tags are compared at once. */
+static inline __attribute__((always_inline)) __u32 fw_list_in(const struct fw_bucket *bucket, __u8 tag)
+{
+	const __u64 ones = 0x0101010101010101ULL;
+	__u64 differences = bucket->tags ^ ones * tag;
+	__u64 equal = (differences - ones) & ~differences & ones << 7; /* the lowest bit is right, and is all that counts */
+
+	if (!equal)
+		return FW_NOTHING;
+	/* The number of the byte that has the lowest bit. */
+	return bucket->lists[((equal & -equal) >> 7) * 0x0001020304050607ULL >> 56 & (FW_WAYS - 1)];
 }
 
 #endif

@@ -49,7 +49,8 @@ std::uint32_t row_of(const Tables& tables, fw_side side, const std::string& addr
     if (!v4 && high < span.base) return span.before;
     const std::uint64_t index = v4 ? low >> 16 : std::min<std::uint64_t>((high - span.base) >> span.shift, FW_BLOCKS - 1);
     fw_block block = (v4 ? tables.blocks4 : tables.blocks6).at(std::size_t{side} * FW_BLOCKS + index);
-    if (block.count == FW_NODE) block = tables.blocks4.at(block.first + (low >> 8 & 0xff));
+    for (const int shift : {8, 0})
+        if (block.count == FW_NODE) block = tables.blocks4.at(block.first + (low >> shift & 0xff));
     if (block.count == FW_WHOLE) return block.first;
     std::uint32_t found = FW_NOTHING;
     for (std::uint32_t i = block.first; i < block.first + block.count; ++i) {
@@ -127,11 +128,10 @@ fw_row candidates(const Tables& tables, Searched& of)
 /// The first rule of those in the tuple that the packet matches.
 std::uint32_t first_in(const Tables& tables, const fw_tuple& tuple, const Searched& of)
 {
-    const auto hash = fw_hash(&of.key, &tuple);
-    const auto& bucket = tables.buckets.at(hash & tables.config.bucket_mask);
-    const auto way = std::find(std::begin(bucket.tags), std::end(bucket.tags), fw_tag(hash)) - bucket.tags;
-    if (way == FW_WAYS) return FW_NOTHING;
-    for (auto i = bucket.lists[way];; ++i) {
+    const auto hash = fw_hash(&of.key, &tuple, of.family);
+    const auto list = fw_list_in(&tables.buckets.at(hash & tables.config.bucket_mask), fw_tag(hash, of.family));
+    if (list == FW_NOTHING) return FW_NOTHING;
+    for (auto i = list;; ++i) {
         if (is_met(tables, tables.entries.at(i), of)) return tables.entries[i].rule;
         if (tables.entries[i].conditions & FW_LAST) return FW_NOTHING;
     }
