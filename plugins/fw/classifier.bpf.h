@@ -30,6 +30,15 @@ FW_TABLE(fw_tuples, struct fw_tuple);
 FW_TABLE(fw_buckets, struct fw_bucket);
 FW_TABLE(fw_entries, struct fw_entry);
 
+/* How far a search has come. */
+struct fw_place {
+	__u64 words; /* of the rows: a bit for each that is still to be looked at */
+	__u64 bits;  /* tuples of the present word that are still to be looked into */
+	__u32 word;
+	__u32 entry; /* to be looked at next, or FW_NOTHING */
+	__u32 best;  /* the first rule found so far */
+};
+
 /*
  * A search under way. It is in a map and not on the stack, since the verifier
  * would tell apart all that may stand there, and follow each.
@@ -38,13 +47,9 @@ struct fw_search {
 	struct fw_l4 l4;
 	struct fw_track track;
 	struct fw_key key;
-	__u64 words; /* of the rows: a bit for each that is still to be looked at */
-	__u64 bits;  /* tuples of the present word that are still to be looked into */
+	struct fw_place place;
 	__u32 rows[FW_FIELDS];
 	__u32 family;
-	__u32 word;
-	__u32 entry; /* to be looked at next, or FW_NOTHING */
-	__u32 best;  /* the first rule found so far */
 	__u32 from;  /* rules before this one are not looked for */
 	__u32 has_ports;
 	__u32 has_icmp;
@@ -214,29 +219,8 @@ enum { FW_GO_ON = 0, FW_STOP = 1 };
 /* A table lacks what it must have. */
 static __always_inline int fw_fail(struct fw_search *search)
 {
-	search->best = FW_NOTHING;
+	search->place.best = FW_NOTHING;
 	return FW_STOP;
-}
-
-/* Goes on to the next word that has a bit in all rows. */
-static __always_inline int fw_next_word(struct fw_search *search)
-{
-	struct fw_five_rows rows;
-	__u64 words, bits = 0;
-	__u32 word = 0;
-
-	if (!fw_get_rows(search, &rows))
-		return fw_fail(search);
-	words = search->words & FW_AND(rows, words);
-	for (int i = 0; i < FW_WORDS && words && !bits; i++) {
-		word = fw_lowest(words) & (FW_WORDS - 1);
-		words &= words - 1;
-		bits = FW_AND(rows, tuples[word]);
-	}
-	search->words = words;
-	search->word = word;
-	search->bits = bits;
-	return bits ? FW_GO_ON : FW_STOP;
 }
 
 /* The tuple's list for the packet's key, or FW_NOTHING. */
@@ -331,57 +315,83 @@ static __always_inline bool fw_is_met(const struct fw_entry *entry, const struct
 	       fw_has_the_rest(entry, search, pkt);
 }
 
+/* Goes on to the next word that has a bit in all rows. */
+static __always_inline int fw_next_word(struct fw_place *place, const struct fw_five_rows *rows)
+{
+	__u64 words = place->words, bits = 0;
+	__u32 word = 0;
+
+#pragma nounroll
+	for (int i = 0; i < FW_WORDS && words && !bits; i++) {
+		word = fw_lowest(words) & (FW_WORDS - 1);
+		words &= words - 1;
+		bits = FW_AND(*rows, tuples[word]);
+	}
+	place->words = words;
+	place->word = word;
+	place->bits = bits;
+	return bits ? FW_GO_ON : FW_STOP;
+}
+
 /* Goes on to the list that the next tuple has for the packet; it may have none. */
 static __always_inline int fw_next_list(struct fw_search *search)
 {
+	struct fw_place *place = &search->place;
 	__u32 index = search->family == FW_V4 ? fw_config.first_tuple[FW_V4] : fw_config.first_tuple[FW_V6];
 	const struct fw_tuple *tuple;
 
-	index += search->word * 64 + fw_lowest(search->bits);
-	search->bits &= search->bits - 1;
+	index += place->word * 64 + fw_lowest(place->bits);
+	place->bits &= place->bits - 1;
 	tuple = bpf_map_lookup_elem(&fw_tuples, &index);
 	if (!tuple)
 		return fw_fail(search);
-	if (tuple->first_rule >= search->best)
+	if (tuple->first_rule >= place->best)
 		return FW_STOP;
-	search->entry = fw_list(search, tuple);
+	place->entry = fw_list(search, tuple);
 	return FW_GO_ON;
 }
 
 static __always_inline int fw_next_entry(struct fw_search *search, const struct evnf_packet *pkt)
 {
-	__u32 index = search->entry;
+	struct fw_place *place = &search->place;
+	__u32 index = place->entry;
 	const struct fw_entry *entry = bpf_map_lookup_elem(&fw_entries, &index);
 
-	search->entry = FW_NOTHING;
+	place->entry = FW_NOTHING;
 	if (!entry)
 		return fw_fail(search);
-	if (entry->rule >= search->best)
+	if (entry->rule >= place->best)
 		return FW_GO_ON; /* later entries of a list are of later rules */
 	if (!fw_is_too_early(entry, search) && fw_is_met(entry, search, pkt))
-		search->best = entry->rule;
+		place->best = entry->rule;
 	else if (!(entry->conditions & FW_LAST))
-		search->entry = index + 1;
+		place->entry = index + 1;
 	return FW_GO_ON;
 }
 
-static __always_inline int fw_look(struct fw_search *search, const struct evnf_packet *pkt)
+/* One step of the search: a tuple and the first entry of its list, or a further entry. */
+static __always_inline int fw_look(struct fw_search *search, const struct fw_five_rows *rows, const struct evnf_packet *pkt)
 {
-	if (search->entry == FW_NOTHING) {
-		if (!search->bits && fw_next_word(search) == FW_STOP)
+	struct fw_place *place = &search->place;
+
+	if (place->entry == FW_NOTHING) {
+		if (!place->bits && fw_next_word(place, rows) == FW_STOP)
 			return FW_STOP;
 		if (fw_next_list(search) == FW_STOP)
 			return FW_STOP;
 	}
-	if (search->entry != FW_NOTHING && fw_next_entry(search, pkt) == FW_STOP)
-		return FW_STOP;
-	return search->bits | search->words || search->entry != FW_NOTHING ? FW_GO_ON : FW_STOP;
+	return place->entry == FW_NOTHING ? FW_GO_ON : fw_next_entry(search, pkt);
 }
 
-/* One step of the search; bpf_loop() calls it. */
+/* bpf_loop() calls it. */
 static long fw_step(__u32 step, struct fw_walk *walk)
 {
-	return fw_look(walk->search, walk->pkt);
+	struct fw_search *search = walk->search;
+	struct fw_five_rows rows;
+
+	if (!fw_get_rows(search, &rows))
+		return fw_fail(search);
+	return fw_look(search, &rows, walk->pkt);
 }
 
 /* What the rules from `from` on are asked about; the search is to begin. */
@@ -399,27 +409,26 @@ static __always_inline void fw_begin(struct fw_search *search, const struct evnf
 	search->key.l4 = ports | pkt->protocol;
 	search->key.l2 = mac << 16 | pkt->vlan[0];
 	search->family = pkt->ip_version == 4 ? FW_V4 : FW_V6;
-	search->words = ~0ULL;
-	search->bits = 0;
-	search->entry = FW_NOTHING;
-	search->best = fw_config.rules;
+	search->place.bits = 0;
+	search->place.entry = FW_NOTHING;
+	search->place.best = fw_config.rules;
 	search->from = from;
 }
 
 static __always_inline __u32 fw_search_tuples(struct fw_search *search, const struct evnf_packet *pkt)
 {
 	struct fw_walk walk = { .search = search, .pkt = pkt };
+	struct fw_five_rows rows;
 
-	if (!fw_find_rows(search, pkt))
+	if (!fw_find_rows(search, pkt) || !fw_get_rows(search, &rows))
 		return FW_NOTHING;
-	/* A return from a call costs more than a look: the kernel keeps the CPU from predicting where it goes. */
+	search->place.words = FW_AND(rows, words);
+	/* The return from a call takes longer than a step: the kernel keeps the CPU from predicting where it leads. */
 #pragma nounroll
-	for (int i = 0; i < FW_LOOKS; i++)
-		if (fw_look(search, pkt) == FW_STOP)
-			return search->best;
-	if (bpf_loop(FW_MAX_STEPS, fw_step, &walk, 0) >= FW_MAX_STEPS)
-		return FW_TOO_LONG;
-	return search->best;
+	for (int i = 0; i < FW_QUICK_STEPS; i++)
+		if (fw_look(search, &rows, pkt) == FW_STOP)
+			return search->place.best;
+	return bpf_loop(FW_MAX_STEPS, fw_step, &walk, 0) < FW_MAX_STEPS ? search->place.best : FW_TOO_LONG;
 }
 
 static __always_inline __u32 fw_try_all(const struct fw_search *search, const struct evnf_packet *pkt, enum fw_family family)
@@ -433,7 +442,7 @@ static __always_inline __u32 fw_try_all(const struct fw_search *search, const st
 		if (!fw_is_too_early(entry, search) && fw_is_met(entry, search, pkt))
 			return entry->rule;
 	}
-	return search->best;
+	return fw_config.rules;
 }
 
 /*

@@ -13,13 +13,13 @@ enum {
 	FW_MAX_RULES = 16384,
 	FW_SLOTS = 2 * FW_MAX_RULES, /* counters: rules of this generation and of those just replaced */
 	FW_DEFAULT_SLOT = 0,
-	FW_MAX_TUPLES = 1024, /* of a family */
+	FW_MAX_TUPLES = 2048, /* of a family */
 	FW_WORDS = FW_MAX_TUPLES / 64,
 	FW_MAX_GROUPS = 64,   /* of a side: sets and long or negated lists of addresses */
 	FW_WAYS = 8,          /* lists in a bucket */
 	FW_BISECTIONS = 24,   /* of the points of a block, which are fewer than 2^24 */
 	FW_MAX_STEPS = 4096,  /* looks into tuples and at entries that one packet may cost */
-	FW_LOOKS = 16,        /* of these, so many without a call */
+	FW_QUICK_STEPS = 16,  /* of these, so many without a call */
 	FW_FEW = 8,           /* entries of a family that are tried one after the other */
 	FW_NOTHING = 0xffffffff,
 	FW_TOO_LONG = 0xfffffffe,
