@@ -20,7 +20,8 @@
 	} name SEC(".maps")
 
 FW_TABLE(fw_blocks4, struct fw_block); /* by side and upper half of the address; after them, by the third and fourth byte */
-FW_TABLE(fw_blocks6, struct fw_block); /* by side and distance from the span's base */
+FW_TABLE(fw_blocks6, struct fw_block); /* by side and distance from the span's base; after them, those of other spans */
+FW_TABLE(fw_spans6, struct fw_span6);  /* in blocks */
 FW_TABLE(fw_points, struct fw_point);
 FW_TABLE(fw_ports, struct fw_port_rows);
 FW_TABLE(fw_protocols, struct fw_protocol_rows);
@@ -122,38 +123,58 @@ static __always_inline const struct fw_block *fw_block4(enum fw_side side, __u32
 	return block;
 }
 
-static __always_inline const struct fw_block *fw_block6(enum fw_side side, __u64 distance)
+static __always_inline __u32 fw_row4(enum fw_side side, __u32 address)
 {
-	__u32 slot;
+	const struct fw_block *block = fw_block4(side, address);
 
-	distance >>= fw_config.spans6[side].shift & 63;
-	slot = side * FW_BLOCKS + (distance < FW_BLOCKS ? distance : FW_BLOCKS - 1);
-	return bpf_map_lookup_elem(&fw_blocks6, &slot);
+	return block ? fw_row_in(block, 0, address) : FW_NOTHING;
+}
+
+static __always_inline __u32 fw_row6(enum fw_side side, __u64 high, __u64 low)
+{
+	struct fw_span6 span = {
+		.base = fw_config.spans6[side].base,
+		.shift = fw_config.spans6[side].shift,
+		.before = fw_config.spans6[side].before,
+		.first = fw_config.spans6[side].first,
+	};
+	const struct fw_span6 *nested;
+	const struct fw_block *block;
+	__u32 slot, count = FW_BLOCKS;
+	__u64 distance;
+
+#pragma unroll
+	for (int depth = 0; depth <= FW_NESTED_SPANS; depth++) {
+		if (high < span.base)
+			return span.before;
+		distance = (high - span.base) >> (span.shift & 63);
+		slot = span.first + (distance < count ? distance : count - 1);
+		block = bpf_map_lookup_elem(&fw_blocks6, &slot);
+		if (!block)
+			return FW_NOTHING;
+		if (block->count != FW_NODE)
+			break;
+		nested = bpf_map_lookup_elem(&fw_spans6, &block->first);
+		if (!nested)
+			return FW_NOTHING;
+		span = *nested;
+		count = FW_NODE_BLOCKS;
+	}
+	return fw_row_in(block, high, low);
 }
 
 static __always_inline void fw_find_address(struct fw_search *search, enum fw_side side,
 					    const union evnf_address *address)
 {
 	enum fw_field field = side == FW_SRC ? FW_ROW_SRC : FW_ROW_DST;
-	__u64 high = bpf_be64_to_cpu(address->halves[0]), low = bpf_be64_to_cpu(address->halves[1]);
-	const struct fw_block *block;
 
 	if (search->family == FW_V4) {
-		if (!fw_asks(FW_V4, side))
-			return;
-		high = 0;
-		low = bpf_ntohl(address->words[3]);
-		block = fw_block4(side, low);
+		if (fw_asks(FW_V4, side))
+			search->rows[field] = fw_row4(side, bpf_ntohl(address->words[3]));
 	} else {
-		if (!fw_asks(FW_V6, side))
-			return;
-		if (high < fw_config.spans6[side].base) {
-			search->rows[field] = fw_config.spans6[side].before;
-			return;
-		}
-		block = fw_block6(side, high - fw_config.spans6[side].base);
+		if (fw_asks(FW_V6, side))
+			search->rows[field] = fw_row6(side, bpf_be64_to_cpu(address->halves[0]), bpf_be64_to_cpu(address->halves[1]));
 	}
-	search->rows[field] = block ? fw_row_in(block, high, low) : FW_NOTHING;
 }
 
 /* The packet's rows. A field that no rule asks for has the protocol's once more, which changes nothing. */
@@ -315,16 +336,19 @@ static __always_inline bool fw_is_met(const struct fw_entry *entry, const struct
 	       fw_has_the_rest(entry, search, pkt);
 }
 
-/* Goes on to the next word that has a bit in all rows. */
-static __always_inline int fw_next_word(struct fw_place *place, const struct fw_five_rows *rows)
+/* Goes on to the next word that has a bit in all rows, while it may lead to an earlier rule. */
+static __always_inline int fw_next_word(struct fw_search *search, const struct fw_five_rows *rows)
 {
+	struct fw_place *place = &search->place;
 	__u64 words = place->words, bits = 0;
-	__u32 word = 0;
+	__u32 word = 0, best = place->best;
 
 #pragma nounroll
 	for (int i = 0; i < FW_WORDS && words && !bits; i++) {
 		word = fw_lowest(words) & (FW_WORDS - 1);
 		words &= words - 1;
+		if (fw_config.first_rules[search->family & 1][word] >= best)
+			return FW_STOP;
 		bits = FW_AND(*rows, tuples[word]);
 	}
 	place->words = words;
@@ -375,7 +399,7 @@ static __always_inline int fw_look(struct fw_search *search, const struct fw_fiv
 	struct fw_place *place = &search->place;
 
 	if (place->entry == FW_NOTHING) {
-		if (!place->bits && fw_next_word(place, rows) == FW_STOP)
+		if (!place->bits && fw_next_word(search, rows) == FW_STOP)
 			return FW_STOP;
 		if (fw_next_list(search) == FW_STOP)
 			return FW_STOP;

@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <unordered_map>
 
+#include "address_blocks.hpp"
 #include "address_classes.hpp"
 #include "buckets.hpp"
 #include "matches.hpp"
@@ -35,8 +36,6 @@ struct Coarseness {
 constexpr Coarseness kTried[] = {
     {16, 1, 400}, {16, 4, 400}, {8, 8, 1280}, {4, 16, 1280}, {4, 32, 1280}, {1, 16, FW_MAX_TUPLES}, {1, 32, FW_MAX_TUPLES}, {1, 128, FW_MAX_TUPLES},
 };
-/// Of 8 bytes each: what is left then of the last byte of addresses is bisected.
-constexpr std::size_t kMostBlocks4 = 8u << 20;
 constexpr std::size_t kSmallestBand = 256; ///< in rules
 
 Shape coarse(Shape shape, const fw_entry& entry, fw_family family, std::size_t rules, const Coarseness& coarseness)
@@ -96,6 +95,8 @@ public:
             limit_shapes(matches, family, config.rules);
             config.first_tuple[family] = static_cast<std::uint32_t>(tables_.tuples.size());
             tuple_of_[family] = number_tuples(matches, tables_.tuples);
+            for (auto tuple = config.first_tuple[family]; tuple < tables_.tuples.size(); tuple += 64)
+                config.first_rules[family][(tuple - config.first_tuple[family]) / 64] = tables_.tuples[tuple].first_rule;
             addresses(family, FW_SRC);
             addresses(family, FW_DST);
             protocols(family);
@@ -145,77 +146,7 @@ private:
         if (!asked) return;
         tables_.config.asks_address[family] |= 1u << side;
         const auto runs = classify_addresses(family, std::move(uses), matches_.groups[side], rows_);
-        family == FW_V4 ? add_blocks4(side, runs) : add_blocks6(side, runs);
-    }
-
-    void add_blocks4(fw_side side, const std::vector<Run>& runs)
-    {
-        tables_.blocks4.resize(std::max(tables_.blocks4.size(), std::size_t{FW_SIDES} * FW_BLOCKS));
-        std::size_t run = 0;
-        for (std::uint64_t upper = 0; upper < FW_BLOCKS; ++upper)
-            set_block4(std::size_t{side} * FW_BLOCKS + upper, runs, run, upper << 16, 1u << 16);
-    }
-
-    /// The block of `size` IPv4 addresses, and those that it consists of.
-    void set_block4(std::size_t slot, const std::vector<Run>& runs, std::size_t& run, std::uint64_t start, std::uint32_t size)
-    {
-        auto& blocks = tables_.blocks4;
-        const std::uint64_t last = start + size - 1;
-        go_to(runs, run, {0, start});
-        if (is_alone(runs, run, {0, last})) {
-            blocks[slot] = {runs[run].row, FW_WHOLE};
-        } else if (size == 256 && blocks.size() > kMostBlocks4) {
-            blocks[slot] = block(runs, run, {0, start}, {0, last});
-        } else {
-            const auto first = blocks.size();
-            blocks[slot] = {static_cast<std::uint32_t>(first), FW_NODE};
-            blocks.resize(first + 256);
-            for (std::uint32_t i = 0; i < 256; ++i) set_block4(first + i, runs, run, start + i * (size / 256), size / 256);
-        }
-    }
-
-    /// The blocks span the upper halves between the second run, the first being what is before, and the last.
-    void add_blocks6(fw_side side, const std::vector<Run>& runs)
-    {
-        auto& span = tables_.config.spans6[side];
-        span = {runs.size() > 1 ? runs[1].start.first : 0, 0, runs.front().row};
-        while ((runs.back().start.first - span.base) >> span.shift >= FW_BLOCKS) ++span.shift;
-        tables_.blocks6.resize(std::size_t{FW_SIDES} * FW_BLOCKS);
-        std::size_t run = 0;
-        for (std::uint64_t i = 0; i < FW_BLOCKS; ++i) {
-            const std::uint64_t start = span.base + (i << span.shift);
-            const std::uint64_t last = i + 1 == FW_BLOCKS ? ~0ull : start + ((std::uint64_t{1} << span.shift) - 1);
-            tables_.blocks6[std::size_t{side} * FW_BLOCKS + i] = block(runs, run, {start, 0}, {last, ~0ull});
-        }
-    }
-
-    /// The block of the addresses from `start` to `last`; `run` is one that is not after it.
-    fw_block block(const std::vector<Run>& runs, std::size_t& run, const AddressNumber& start, const AddressNumber& last)
-    {
-        go_to(runs, run, start);
-        if (is_alone(runs, run, last)) return {runs[run].row, FW_WHOLE};
-        auto& points = tables_.points;
-        const auto first = static_cast<std::uint32_t>(points.size());
-        points.push_back({{start.first, start.second}, runs[run].row, 0});
-        for (; !is_alone(runs, run, last); ++run) {
-            const auto& [high, low] = runs[run + 1].start;
-            points.push_back({{high, low}, runs[run + 1].row, 0});
-        }
-        const auto count = points.size() - first;
-        if (count >> FW_BISECTIONS) throw std::length_error{"the sets and rules speak of too many addresses"};
-        return {first, static_cast<std::uint32_t>(count)};
-    }
-
-    /// Goes on to the run that the address is in.
-    static void go_to(const std::vector<Run>& runs, std::size_t& run, const AddressNumber& address)
-    {
-        while (!is_alone(runs, run, address)) ++run;
-    }
-
-    /// No other run begins up to `last`.
-    static bool is_alone(const std::vector<Run>& runs, std::size_t run, const AddressNumber& last)
-    {
-        return run + 1 == runs.size() || runs[run + 1].start > last;
+        add_blocks(tables_, family, side, runs);
     }
 
     void protocols(fw_family family)

@@ -12,6 +12,7 @@ namespace evnf::fw {
 struct Tables {
     fw_config config{};
     std::vector<fw_block> blocks4, blocks6;
+    std::vector<fw_span6> spans6;
     std::vector<fw_point> points;
     std::vector<fw_port_rows> ports;
     std::vector<fw_protocol_rows> protocols;

@@ -64,18 +64,28 @@ struct fw_point {
 	__u32 pad;
 };
 
-/* Addresses that are looked up together, in the points from `first` on; the first of these starts where the block does. */
+/*
+ * Addresses that are looked up together: of one row, or cut again into blocks, or
+ * in the points from `first` on, the first of which starts where the block does.
+ */
 struct fw_block {
-	__u32 first; /* a row where count is FW_WHOLE; blocks of a byte less each, from this index on, where it is FW_NODE */
+	__u32 first; /* the row where count is FW_WHOLE; where it is FW_NODE, of IPv4 a block, of IPv6 a span */
 	__u32 count;
 };
-enum { FW_WHOLE = 0, FW_NODE = 0xffffffff };
+enum {
+	FW_WHOLE = 0,
+	FW_NODE = 0xffffffff,
+	FW_NODE_BLOCKS = 256, /* that a block is cut into: of IPv4 by the next byte */
+	FW_NESTED_SPANS = 3,
+};
 
-/* IPv6 blocks are of 2^shift addresses' upper halves from `base` on; what is before has the row `before`. */
+/* Blocks from `first` on, each of 2^shift upper halves of IPv6 addresses, from `base` on; what is before has the row `before`. */
 struct fw_span6 {
 	__u64 base;
 	__u32 shift;
 	__u32 before;
+	__u32 first;
+	__u32 pad;
 };
 
 /* Rows by port number, and by protocol. */
@@ -166,6 +176,7 @@ struct fw_config {
 	__u32 rules;                     /* how many; the default's index in fw_rules */
 	__u32 bucket_mask;               /* number of buckets, a power of 2, less 1 */
 	__u32 first_tuple[FW_FAMILIES];  /* in fw_tuples */
+	__u32 first_rules[FW_FAMILIES][FW_WORDS]; /* by word of rows: the earliest rule in its tuples and in those behind */
 	__u32 asks_address[FW_FAMILIES]; /* a bit for each enum fw_side that rules ask for */
 	struct fw_span6 spans6[FW_SIDES];
 	__u32 few;                       /* the entries are so few that they are tried one after the other, */

@@ -47,6 +47,7 @@ void for_each_table(const Tables& tables, Visit visit)
 {
     visit("fw_blocks4", tables.blocks4);
     visit("fw_blocks6", tables.blocks6);
+    visit("fw_spans6", tables.spans6);
     visit("fw_points", tables.points);
     visit("fw_ports", tables.ports);
     visit("fw_protocols", tables.protocols);

@@ -40,17 +40,9 @@ std::uint64_t number_of(const std::string& bytes, std::size_t first, std::size_t
     return number;
 }
 
-/// The row of an address, found by trying one point after the other.
-std::uint32_t row_of(const Tables& tables, fw_side side, const std::string& address)
+/// The row in the last point that is not after the address, found by trying one point after the other.
+std::uint32_t row_in(const Tables& tables, const fw_block& block, std::uint64_t high, std::uint64_t low)
 {
-    const bool v4 = address.size() == 4;
-    const std::uint64_t high = v4 ? 0 : number_of(address, 0, 8), low = number_of(address, v4 ? 0 : 8, v4 ? 4 : 8);
-    const auto& span = tables.config.spans6[side];
-    if (!v4 && high < span.base) return span.before;
-    const std::uint64_t index = v4 ? low >> 16 : std::min<std::uint64_t>((high - span.base) >> span.shift, FW_BLOCKS - 1);
-    fw_block block = (v4 ? tables.blocks4 : tables.blocks6).at(std::size_t{side} * FW_BLOCKS + index);
-    for (const int shift : {8, 0})
-        if (block.count == FW_NODE) block = tables.blocks4.at(block.first + (low >> shift & 0xff));
     if (block.count == FW_WHOLE) return block.first;
     std::uint32_t found = FW_NOTHING;
     for (std::uint32_t i = block.first; i < block.first + block.count; ++i) {
@@ -58,6 +50,33 @@ std::uint32_t row_of(const Tables& tables, fw_side side, const std::string& addr
         if (std::pair<std::uint64_t, std::uint64_t>{start[0], start[1]} <= std::pair{high, low}) found = row;
     }
     return found;
+}
+
+std::uint32_t row4(const Tables& tables, fw_side side, std::uint64_t address)
+{
+    auto block = tables.blocks4.at(std::size_t{side} * FW_BLOCKS + (address >> 16));
+    for (const int shift : {8, 0})
+        if (block.count == FW_NODE) block = tables.blocks4.at(block.first + (address >> shift & 0xff));
+    return row_in(tables, block, 0, address);
+}
+
+std::uint32_t row6(const Tables& tables, fw_side side, std::uint64_t high, std::uint64_t low)
+{
+    auto span = tables.config.spans6[side];
+    std::uint64_t count = FW_BLOCKS;
+    for (;;) {
+        if (high < span.base) return span.before;
+        const auto block = tables.blocks6.at(span.first + std::min<std::uint64_t>((high - span.base) >> span.shift, count - 1));
+        if (block.count != FW_NODE) return row_in(tables, block, high, low);
+        span = tables.spans6.at(block.first);
+        count = FW_NODE_BLOCKS;
+    }
+}
+
+std::uint32_t row_of(const Tables& tables, fw_side side, const std::string& address)
+{
+    if (address.size() == 4) return row4(tables, side, number_of(address, 0, 4));
+    return row6(tables, side, number_of(address, 0, 8), number_of(address, 8, 8));
 }
 
 bool is_in(const evnf_address& a, const evnf_address& b, const evnf_address& mask)
