@@ -11,8 +11,6 @@ namespace evnf::test {
 
 namespace {
 
-constexpr unsigned kIcmp = 1, kTcp = 6, kUdp = 17, kGre = 47, kEsp = 50, kIcmpv6 = 58, kSctp = 132;
-
 // --- matching -----------------------------------------------------------------------------------
 
 bool is_inside(const std::string& address, const FwNetwork& network)

@@ -13,6 +13,8 @@
 
 namespace evnf::test {
 
+inline constexpr unsigned kIcmp = 1, kTcp = 6, kUdp = 17, kGre = 47, kEsp = 50, kIcmpv6 = 58, kSctp = 132;
+
 struct FwNetwork {
     std::string text;   ///< "10.1.0.0/16"
     std::string bytes; ///< the address, 4 or 16 bytes
