@@ -179,6 +179,12 @@ static __always_inline enum fw_state fw_state_within(evnf_ctx *ctx, const struct
 
 #include "related.bpf.h"
 
+/* The parser reads no type of it, and no host knows it. */
+static __always_inline bool fw_is_foreign_icmp(const struct evnf_packet *pkt)
+{
+	return pkt->protocol == (pkt->ip_version == 4 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
+}
+
 /* Tells the packet's state; its connection, where it is of one that lives. */
 static __always_inline struct fw_connection *fw_track_packet(evnf_ctx *ctx, const struct evnf_packet *pkt,
 							     const struct fw_l4 *l4, struct fw_track *track)
@@ -187,7 +193,7 @@ static __always_inline struct fw_connection *fw_track_packet(evnf_ctx *ctx, cons
 	__u8 request;
 
 	track->state = FW_STATE_INVALID;
-	if (!l4->known || (pkt->protocol == IPPROTO_TCP && !fw_has_sane_flags(l4->tcp_flags)))
+	if (!l4->known || fw_is_foreign_icmp(pkt) || (pkt->protocol == IPPROTO_TCP && !fw_has_sane_flags(l4->tcp_flags)))
 		return NULL;
 	if (fw_is_icmp(pkt->protocol) && fw_icmp_kind(pkt->protocol, l4->icmp_type, &request) == FW_ICMP_ERROR) {
 		if (fw_is_related(ctx, pkt, &track->key))

@@ -188,6 +188,15 @@ TEST_CASE("fw: state: a RST ends a connection when its sequence number is near w
     CHECK(entries(chain, "fw_connections") == 0);
 }
 
+TEST_CASE("fw: state: the ICMP of the other family is related to nothing")
+{
+    Chain chain{configuration()};
+    open(chain);
+    const auto quote = bytes_of(to_server(ACK), 14, 28);
+    CHECK(decide(chain, packet(Eth{}, Ipv4{.src = "192.0.2.1", .dst = kClient}, Icmpv6{.type = 1}, Payload{quote})) == "invalid");
+    CHECK(decide(chain, packet(Eth{}, Ipv4{.src = "192.0.2.1", .dst = kClient}, Icmp{.type = 3}, Payload{quote})) == "related");
+}
+
 TEST_CASE("fw: state: a SYN on a connection that has closed begins a new one")
 {
     Chain chain{configuration()};
