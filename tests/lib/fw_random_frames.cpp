@@ -2,119 +2,15 @@
 #include "fw_random_frames.hpp"
 
 #include <algorithm>
+#include <map>
 
+#include "fw_draft.hpp"
 #include "fw_networks.hpp"
 #include "fw_small_world.hpp"
 
 namespace evnf::test {
 
 namespace {
-
-const std::vector<std::string> kV4{"10.1.0.0", "10.1.0.2",   "10.1.0.3", "10.1.0.4",
-                                   "10.2.0.2", "10.2.200.1", "10.3.1.1", "192.0.2.1"};
-const std::vector<std::string> kV6{"2001:db8:1::2", "2001:db8:1::1", "2001:db8:2::7",
-                                   "2001:db8:3::7", "2001:db9::1",   "fd00::1"};
-const std::vector<unsigned> kTos{0, 3, 0x04, 0x28, 0x2b, 0xb8, 0xb9, 0xbc, 0xff};
-
-/// A frame before it is built, each field by itself.
-struct Draft {
-    std::string src, dst; ///< 4 or 16 bytes
-    unsigned protocol = kTcp, sport = 1234, dport = 80, flags = ACK, icmp_type = 8, icmp_code = 0, tos = 0;
-    std::vector<unsigned> vlans; ///< two at most
-    std::string mac = kMacs.front();
-    FwFragment fragment = FwFragment::no; ///< no, first or later
-};
-
-void add_ip_header(Dice& dice, std::vector<Layer>& layers, const Draft& draft)
-{
-    const auto next = static_cast<std::uint8_t>(draft.protocol), tos = static_cast<std::uint8_t>(draft.tos);
-    const bool first = draft.fragment == FwFragment::first, later = draft.fragment == FwFragment::later;
-    const bool more = first || (later && dice.chance(50));
-    const auto offset = static_cast<std::uint16_t>(later ? 2 + dice.below(100) : 0);
-    const auto src = address_text(draft.src), dst = address_text(draft.dst);
-    if (draft.src.size() == 4) {
-        layers.push_back(Ipv4{.src = src,
-                              .dst = dst,
-                              .tos = tos,
-                              .dont_fragment = dice.chance(20),
-                              .more_fragments = more,
-                              .fragment_offset = offset,
-                              .options = dice.chance(20) ? std::string(4, '\1') : "",
-                              .protocol = next});
-        return;
-    }
-    const bool fragment = first || later || dice.chance(3); // a header of no fragment is one, too (RFC 6946)
-    const bool plain = !fragment && dice.chance(50);
-    layers.push_back(Ipv6{
-        .src = src, .dst = dst, .traffic_class = tos, .next = plain ? std::optional{next} : std::nullopt});
-    if (plain) return;
-    if (dice.chance(20)) layers.push_back(HopByHop{});
-    if (fragment) layers.push_back(Fragment{.offset = offset, .more = more, .next = next});
-    if (!fragment) layers.push_back(DestOpts{.next = next});
-}
-
-/// A later fragment has one too: bytes that would fit a rule, were they a header.
-Layer l4_of(const Draft& draft)
-{
-    const auto sport = static_cast<std::uint16_t>(draft.sport);
-    const auto dport = static_cast<std::uint16_t>(draft.dport);
-    const auto type = static_cast<std::uint8_t>(draft.icmp_type);
-    const auto code = static_cast<std::uint8_t>(draft.icmp_code);
-    switch (draft.protocol) {
-        case kTcp:
-            return Tcp{.sport = sport, .dport = dport, .flags = static_cast<std::uint8_t>(draft.flags)};
-        case kUdp:
-            return Udp{.sport = sport, .dport = dport};
-        case kSctp:
-            return Sctp{.sport = sport, .dport = dport};
-        case kIcmp:
-            return Icmp{.type = type, .code = code};
-        case kIcmpv6:
-            return Icmpv6{.type = type, .code = code};
-        default:
-            return Payload{std::string(24, '\0')};
-    }
-}
-
-Frame build(Dice& dice, const Draft& draft)
-{
-    std::vector<Layer> layers{Eth{.src = draft.mac}};
-    for (const auto id : draft.vlans) layers.push_back(Vlan{.id = static_cast<std::uint16_t>(id)});
-    add_ip_header(dice, layers, draft);
-    layers.push_back(l4_of(draft));
-    layers.push_back(Payload{std::string(16, 'x')});
-    return build(layers);
-}
-
-std::vector<unsigned> random_tags(Dice& dice)
-{
-    std::vector<unsigned> tags;
-    while (tags.size() < 2 && dice.chance(40)) tags.push_back(dice.one_of(kVlans));
-    return tags;
-}
-
-FwFragment random_fragment(Dice& dice, unsigned percent)
-{
-    if (!dice.chance(percent)) return FwFragment::no;
-    return dice.chance(60) ? FwFragment::later : FwFragment::first;
-}
-
-Draft random_draft(Dice& dice)
-{
-    const auto& addresses = dice.chance(50) ? kV6 : kV4;
-    return {.src = network(dice.one_of(addresses)).bytes,
-            .dst = network(dice.one_of(addresses)).bytes,
-            .protocol = dice.one_of(kProtocols),
-            .sport = dice.one_of(kPorts),
-            .dport = dice.one_of(kPorts),
-            .flags = dice.below(64),
-            .icmp_type = dice.one_of(kIcmpTypes),
-            .icmp_code = dice.one_of(kIcmpCodes),
-            .tos = dice.one_of(kTos),
-            .vlans = random_tags(dice),
-            .mac = dice.one_of(kMacs),
-            .fragment = random_fragment(dice, 15)};
-}
 
 /// Frames at the edge of one rule.
 class NearFrame {
@@ -142,6 +38,7 @@ public:
         add(!rule_.vlans.empty() || !rule_.inner_vlans.empty(), &NearFrame::change_tags);
         add(!rule_.src_macs.empty(), &NearFrame::change_mac);
         add(!rule_.dscps.empty(), &NearFrame::change_dscp);
+        add(rule_.fragment != FwFragment::any, &NearFrame::change_fragment);
         (this->*dice_.one_of(changes))();
     }
 
@@ -149,6 +46,11 @@ public:
     {
         const auto everything = network(draft_.src.size() == 4 ? "0.0.0.0/0" : "::/0");
         draft_.src = network_inside(dice_, everything, bits_of(draft_.src)).bytes;
+    }
+
+    void tag()
+    {
+        while (draft_.vlans.empty()) draft_.vlans = random_tags(dice_);
     }
 
     const Draft& draft() const { return draft_; }
@@ -247,12 +149,14 @@ private:
     void change_dscp() { draft_.tos ^= 4u << dice_.below(6); }
     void change_fragment()
     {
-        draft_.fragment = dice_.one_of<FwFragment>({FwFragment::no, FwFragment::first, FwFragment::later});
+        const auto before = draft_.fragment;
+        while (draft_.fragment == before)
+            draft_.fragment = dice_.one_of<FwFragment>({FwFragment::no, FwFragment::first, FwFragment::later});
     }
     void change_icmp()
     {
         auto& field = dice_.chance(50) ? draft_.icmp_type : draft_.icmp_code;
-        field = dice_.below(256);
+        field = (field + (dice_.chance(50) ? 1 : 255)) % 256;
     }
     void change_tags()
     {
@@ -269,7 +173,7 @@ private:
                 std::reverse(tags.begin(), tags.end());
                 break;
             default:
-                tags[dice_.below(static_cast<unsigned>(tags.size()))] = dice_.below(4095);
+                ++tags[dice_.below(static_cast<unsigned>(tags.size()))] %= 4095;
         }
     }
 
@@ -296,6 +200,99 @@ Frame fw_frame_near(std::mt19937& random, const std::vector<FwModelRule>& rules)
     else if (dice.chance(10))
         near.spoof();
     return build(dice, near.draft());
+}
+
+FwTraffic::FwTraffic(std::mt19937& random, const std::vector<FwModelRule>& rules) : dice_{random}, rules_{rules}
+{
+    const auto draft = random_draft(dice_);
+    latest_.push_back({draft, build(dice_, draft)});
+}
+
+FwShot FwTraffic::next(FwAim aim)
+{
+    const auto& rule = rules_[dice_.below(static_cast<unsigned>(rules_.size()))];
+    const bool follows = aim == FwAim::answer || aim == FwAim::further || aim == FwAim::error;
+    const auto* aimed_at = follows || aim == FwAim::random ? nullptr : &rule;
+    const auto drafted = draft(aim, rule);
+    FwShot shot{build(dice_, drafted), port_for(aimed_at), aimed_at};
+    if (aim == FwAim::cut) {
+        shot.frame.resize(14 + dice_.below(static_cast<unsigned>(shot.frame.size()) - 14));
+        return shot;
+    }
+    latest_.push_back({drafted, shot.frame});
+    if (latest_.size() > 8) latest_.pop_front();
+    return shot;
+}
+
+Draft FwTraffic::draft(FwAim aim, const FwModelRule& rule)
+{
+    NearFrame near{dice_, rules_, rule};
+    switch (aim) {
+        case FwAim::near_miss: near.miss(); break;
+        case FwAim::spoofed: near.spoof(); break;
+        case FwAim::tagged: near.tag(); break;
+        case FwAim::random: return random_draft(dice_);
+        case FwAim::fragment: return fragment(rule);
+        case FwAim::answer: return answer();
+        case FwAim::further: return further();
+        case FwAim::error: return error();
+        default: break;
+    }
+    return near.draft();
+}
+
+Draft FwTraffic::fragment(const FwModelRule& rule)
+{
+    std::vector<Draft> firsts;
+    for (const auto& sent : latest_)
+        if (sent.draft.fragment == FwFragment::first) firsts.push_back(sent.draft);
+    auto draft = NearFrame{dice_, rules_, rule}.draft();
+    draft.fragment = dice_.chance(50) ? FwFragment::first : FwFragment::later;
+    if (draft.fragment == FwFragment::first || firsts.empty() || dice_.chance(50)) return draft;
+    draft = dice_.one_of(firsts);
+    draft.fragment = FwFragment::later;
+    return draft;
+}
+
+Draft FwTraffic::answer()
+{
+    static const std::map<unsigned, unsigned> replies{{8, 0}, {0, 8}, {128, 129}, {129, 128}};
+    auto draft = further();
+    std::swap(draft.src, draft.dst);
+    std::swap(draft.sport, draft.dport);
+    const auto reply = replies.find(draft.icmp_type);
+    if (reply != replies.end()) draft.icmp_type = reply->second;
+    return draft;
+}
+
+Draft FwTraffic::further()
+{
+    auto draft = latest_[dice_.below(static_cast<unsigned>(latest_.size()))].draft;
+    draft.flags = dice_.one_of<unsigned>({SYN, SYN | ACK, SYN | ACK, ACK, ACK, ACK | PSH, ACK | FIN, RST});
+    draft.far = dice_.chance(30);
+    draft.fragment = FwFragment::no;
+    return draft;
+}
+
+Draft FwTraffic::error()
+{
+    const auto& about = latest_[dice_.below(static_cast<unsigned>(latest_.size()))];
+    const auto parsed = reference_parse(about.frame);
+    auto draft = random_draft(dice_);
+    const bool v4 = parsed.ip_version == 4;
+    draft.src = network(v4 ? "192.0.2.1" : "2001:db8:9::1").bytes;
+    draft.dst = dice_.chance(85) ? parsed.src : parsed.dst;
+    draft.protocol = v4 != dice_.chance(5) ? kIcmp : kIcmpv6; // now and then that of the other family
+    draft.icmp_type = dice_.one_of<unsigned>(v4 ? std::vector{3u, 11u, 12u} : std::vector{1u, 2u, 3u});
+    draft.fragment = FwFragment::no;
+    const auto* bytes = reinterpret_cast<const char*>(about.frame.data());
+    draft.payload = {bytes + parsed.l3_offset, bytes + parsed.l4_offset + (dice_.chance(90) ? 8 : 7)};
+    return draft;
+}
+
+std::string FwTraffic::port_for(const FwModelRule* rule)
+{
+    return rule && !rule->in_ports.empty() && dice_.chance(80) ? dice_.one_of(rule->in_ports) : dice_.one_of<std::string>({"a", "b", "c"});
 }
 
 } // namespace evnf::test

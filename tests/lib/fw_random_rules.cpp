@@ -2,6 +2,7 @@
 #include "fw_random_rules.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 
 #include "fw_networks.hpp"
@@ -34,11 +35,21 @@ FwAddresses random_set(Dice& dice)
     return addresses;
 }
 
-FwAddresses random_addresses(Dice& dice)
+std::vector<std::string> networks_of(FwFamily family)
+{
+    std::vector<std::string> some;
+    std::copy_if(kNetworks.begin(), kNetworks.end(), std::back_inserter(some), [&](const auto& text) {
+        const bool v6 = text.find(':') != std::string::npos;
+        return family == FwFamily::both || v6 == (family == FwFamily::v6);
+    });
+    return some;
+}
+
+FwAddresses random_addresses(Dice& dice, FwFamily family)
 {
     if (dice.chance(25)) return random_set(dice);
     FwAddresses addresses{{}, dice.chance(25), {}};
-    for (const auto& text : dice.some_of(kNetworks)) addresses.networks.push_back(network(text));
+    for (const auto& text : dice.some_of(networks_of(family))) addresses.networks.push_back(network(text));
     return addresses;
 }
 
@@ -55,8 +66,9 @@ std::vector<std::pair<unsigned, unsigned>> random_ports(Dice& dice)
 std::vector<FwIcmpType> random_icmp_types(Dice& dice)
 {
     std::vector<FwIcmpType> types;
+    const unsigned codes = dice.chance(50) ? 0 : 60;
     for (const auto type : dice.some_of(kIcmpTypes))
-        types.push_back({type, dice.chance(40) ? std::optional{dice.one_of(kIcmpCodes)} : std::nullopt});
+        types.push_back({type, dice.chance(codes) ? std::optional{dice.one_of(kIcmpCodes)} : std::nullopt});
     return types;
 }
 
@@ -67,7 +79,7 @@ void random_protocol_conditions(Dice& dice, FwModelRule& rule)
             rule.protocols = dice.some_of(kProtocols);
             break;
         case 1:
-            rule.protocols = dice.some_of<unsigned>({kIcmp, kIcmpv6});
+            rule.protocols = dice.one_of<std::vector<unsigned>>({{kIcmp}, {kIcmpv6}, {kIcmp, kIcmpv6}});
             rule.icmp_types = random_icmp_types(dice);
             break;
         case 2:
@@ -95,13 +107,14 @@ FwFragment random_fragment_condition(Dice& dice, const FwModelRule& rule)
     return header && fragment == FwFragment::later ? FwFragment::first : fragment;
 }
 
-FwModelRule random_rule(Dice& dice, unsigned index)
+FwModelRule random_rule(Dice& dice, unsigned index, FwFamily family)
 {
     FwModelRule rule;
     rule.name = "r" + std::to_string(index);
     rule.action = dice.one_of<std::string>({"allow", "drop", "netfilter"});
-    if (dice.chance(60)) rule.src = random_addresses(dice);
-    if (dice.chance(60)) rule.dst = random_addresses(dice);
+    rule.names_protocols = dice.chance(50);
+    if (dice.chance(60)) rule.src = random_addresses(dice, family);
+    if (dice.chance(60)) rule.dst = random_addresses(dice, family);
     random_protocol_conditions(dice, rule);
     if (dice.chance(15)) rule.vlans = dice.some_of(kVlans);
     if (dice.chance(8)) rule.inner_vlans = dice.some_of(kVlans);
@@ -109,6 +122,38 @@ FwModelRule random_rule(Dice& dice, unsigned index)
     if (dice.chance(8)) rule.dscps = dice.some_of(kDscps);
     if (dice.chance(10)) rule.fragment = random_fragment_condition(dice, rule);
     if (dice.chance(15)) rule.in_ports = dice.some_of<std::string>({"a", "b", "c"});
+    return rule;
+}
+
+// --- at large -----------------------------------------------------------------------------------
+
+FwAddresses uniform_network(Dice& dice, bool v6)
+{
+    const auto everything = network(v6 ? "::/0" : "0.0.0.0/0");
+    return {{network_inside(dice, everything, dice.below(bits_of(everything.bytes) + 1))}, false, {}};
+}
+
+std::vector<std::pair<unsigned, unsigned>> uniform_range(Dice& dice)
+{
+    const unsigned one = dice.below(65536), other = dice.chance(40) ? one : dice.below(65536);
+    return {{std::min(one, other), std::max(one, other)}};
+}
+
+FwModelRule uniform_rule(Dice& dice, unsigned index, FwFamily family)
+{
+    FwModelRule rule;
+    rule.name = "r" + std::to_string(index);
+    rule.action = dice.one_of<std::string>({"allow", "drop", "netfilter"});
+    const bool v6 = family == FwFamily::v6 || (family == FwFamily::both && dice.chance(50));
+    rule.src = uniform_network(dice, v6);
+    rule.dst = uniform_network(dice, v6);
+    if (dice.chance(60)) {
+        rule.protocols = {dice.one_of<unsigned>({kTcp, kUdp, kSctp})};
+        if (dice.chance(50)) rule.sport = uniform_range(dice);
+        if (dice.chance(70)) rule.dport = uniform_range(dice);
+    } else if (dice.chance(60)) {
+        rule.protocols = {dice.below(256)};
+    }
     return rule;
 }
 
@@ -245,11 +290,34 @@ private:
 
 } // namespace
 
-std::vector<FwModelRule> random_fw_rules(std::mt19937& random, unsigned count)
+std::vector<FwModelRule> random_fw_rules(std::mt19937& random, unsigned count, FwFamily family)
 {
     Dice dice{random};
     std::vector<FwModelRule> rules;
-    while (rules.size() < count) rules.push_back(random_rule(dice, static_cast<unsigned>(rules.size())));
+    while (rules.size() < count) rules.push_back(random_rule(dice, static_cast<unsigned>(rules.size()), family));
+    return rules;
+}
+
+void add_states(std::mt19937& random, std::vector<FwModelRule>& rules)
+{
+    static const std::vector<std::string> states{"new", "established", "related", "invalid"};
+    Dice dice{random};
+    for (auto& rule : rules) {
+        if (dice.chance(40)) rule.states = dice.chance(70) ? std::vector{dice.one_of(states)} : dice.some_of(states);
+    }
+    if (dice.chance(50)) return;
+    FwModelRule bad, replies, errors;
+    bad.name = "bad", bad.action = "drop", bad.states = {"invalid"};
+    replies.name = "replies", replies.action = "allow", replies.states = {"established"};
+    errors.name = "errors", errors.action = "allow", errors.states = {"related"};
+    rules.insert(rules.begin(), {bad, replies, errors});
+}
+
+std::vector<FwModelRule> uniform_fw_rules(std::mt19937& random, unsigned count, FwFamily family)
+{
+    Dice dice{random};
+    std::vector<FwModelRule> rules;
+    while (rules.size() < count) rules.push_back(uniform_rule(dice, static_cast<unsigned>(rules.size()), family));
     return rules;
 }
 

@@ -9,8 +9,18 @@
 
 namespace evnf::test {
 
-/// Rules over a small world, with any conditions.
-std::vector<FwModelRule> random_fw_rules(std::mt19937& random, unsigned count);
+/// Of which prefixes may be.
+enum class FwFamily { both, v4, v6 };
+
+/// Rules over a small world, with any conditions but states.
+std::vector<FwModelRule> random_fw_rules(std::mt19937& random, unsigned count,
+                                         FwFamily family = FwFamily::both);
+
+/// Some of the rules ask for states as well; half of the time, usual ones about states alone come first.
+void add_states(std::mt19937& random, std::vector<FwModelRule>& rules);
+
+/// Prefixes of any length and value, any protocol, any range of ports.
+std::vector<FwModelRule> uniform_fw_rules(std::mt19937& random, unsigned count, FwFamily family);
 
 /// Rules as large networks have them: most are about a network or host at both ends, out of a tree of nested
 /// networks, and more of the specific ones come early.
