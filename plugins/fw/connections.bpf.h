@@ -138,7 +138,7 @@ static __always_inline bool fw_is_credible_reset(evnf_ctx *ctx, const struct evn
 	enum fw_end other = end == FW_LOW ? FW_HIGH : FW_LOW;
 	const struct tcphdr *tcp;
 
-	if (!(connection->said[other] & FW_SAID_MORE))
+	if (!(connection->said[other] & FW_SAID_ACK))
 		return true;
 	tcp = pkt->fragment == EVNF_FRAGMENT_LATER ? NULL : evnf_header(ctx, pkt->l4_offset, sizeof(*tcp));
 	return tcp && bpf_ntohl(tcp->seq) - connection->acked[other] + FW_RESET_WINDOW / 2 < FW_RESET_WINDOW;
@@ -179,6 +179,12 @@ static __always_inline enum fw_state fw_state_within(evnf_ctx *ctx, const struct
 
 #include "related.bpf.h"
 
+/* The parser reads no type of it, and no host knows it. */
+static __always_inline bool fw_is_foreign_icmp(const struct evnf_packet *pkt)
+{
+	return pkt->protocol == (pkt->ip_version == 4 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
+}
+
 /* Tells the packet's state; its connection, where it is of one that lives. */
 static __always_inline struct fw_connection *fw_track_packet(evnf_ctx *ctx, const struct evnf_packet *pkt,
 							     const struct fw_l4 *l4, struct fw_track *track)
@@ -187,7 +193,7 @@ static __always_inline struct fw_connection *fw_track_packet(evnf_ctx *ctx, cons
 	__u8 request;
 
 	track->state = FW_STATE_INVALID;
-	if (!l4->known || (pkt->protocol == IPPROTO_TCP && !fw_has_sane_flags(l4->tcp_flags)))
+	if (!l4->known || fw_is_foreign_icmp(pkt) || (pkt->protocol == IPPROTO_TCP && !fw_has_sane_flags(l4->tcp_flags)))
 		return NULL;
 	if (fw_is_icmp(pkt->protocol) && fw_icmp_kind(pkt->protocol, l4->icmp_type, &request) == FW_ICMP_ERROR) {
 		if (fw_is_related(ctx, pkt, &track->key))
@@ -200,13 +206,27 @@ static __always_inline struct fw_connection *fw_track_packet(evnf_ctx *ctx, cons
 	return connection;
 }
 
+static __always_inline bool fw_acknowledges(const struct evnf_packet *pkt, const struct fw_l4 *l4)
+{
+	return pkt->protocol == IPPROTO_TCP && l4->tcp_flags & FW_ACK && pkt->fragment != EVNF_FRAGMENT_LATER;
+}
+
+/* Leaves `ack` alone where the packet acknowledges nothing. */
+static __always_inline void fw_read_ack(evnf_ctx *ctx, const struct evnf_packet *pkt, const struct fw_l4 *l4, __u32 *ack)
+{
+	const struct tcphdr *tcp = fw_acknowledges(pkt, l4) ? evnf_header(ctx, pkt->l4_offset, sizeof(*tcp)) : NULL;
+
+	if (tcp)
+		*ack = bpf_ntohl(tcp->ack_seq);
+}
+
 static __always_inline __u8 fw_said_after(const struct evnf_packet *pkt, const struct fw_l4 *l4, __u8 said)
 {
 	said = (said & ~FW_SAID_RST) | FW_SAID;
 	if (pkt->protocol != IPPROTO_TCP)
 		return said;
-	if (!fw_is_bare_syn(pkt, l4))
-		said |= FW_SAID_MORE;
+	if (fw_acknowledges(pkt, l4))
+		said |= FW_SAID_ACK;
 	if (l4->tcp_flags & FW_FIN)
 		said |= FW_SAID_FIN;
 	if (l4->tcp_flags & FW_RST)
@@ -221,12 +241,17 @@ static __always_inline struct fw_connection_counters *fw_connections_counted(voi
 	return bpf_map_lookup_elem(&fw_connection_counters, &zero);
 }
 
-static __always_inline void fw_open(const struct evnf_packet *pkt, const struct fw_l4 *l4, const struct fw_track *track)
+static __always_inline void fw_open(evnf_ctx *ctx, const struct evnf_packet *pkt, const struct fw_l4 *l4,
+				    const struct fw_track *track)
 {
 	struct fw_connection connection = { .last_seen = pkt->now, .originator = track->end };
 	struct fw_connection_counters *counters = fw_connections_counted();
+	__u32 ack = 0;
 
 	connection.said[track->end & 1] = fw_said_after(pkt, l4, 0);
+	if (fw_config.loose) /* the other end's is not read before it is written */
+		fw_read_ack(ctx, pkt, l4, &ack);
+	connection.acked[FW_LOW] = connection.acked[FW_HIGH] = ack;
 	if (track->over)
 		bpf_map_delete_elem(&fw_connections, &track->key);
 	if (!bpf_map_update_elem(&fw_half_open, &track->key, &connection, BPF_ANY) && counters)
@@ -238,18 +263,13 @@ static __always_inline void fw_touch(evnf_ctx *ctx, const struct evnf_packet *pk
 				     struct fw_connection *connection, enum fw_end end)
 {
 	__u8 said = fw_said_after(pkt, l4, connection->said[end & 1]);
-	const struct tcphdr *tcp;
 
 	if (connection->said[end & 1] != said)
 		connection->said[end & 1] = said;
 	else if (connection->last_seen == (__u32)pkt->now)
 		return;
 	connection->last_seen = pkt->now;
-	if (pkt->protocol != IPPROTO_TCP || !(l4->tcp_flags & FW_ACK) || pkt->fragment == EVNF_FRAGMENT_LATER)
-		return;
-	tcp = evnf_header(ctx, pkt->l4_offset, sizeof(*tcp));
-	if (tcp)
-		connection->acked[end & 1] = bpf_ntohl(tcp->ack_seq);
+	fw_read_ack(ctx, pkt, l4, &connection->acked[end & 1]);
 }
 
 /* Open, once the originator speaks after the other end: it has received what that sent. */
@@ -283,7 +303,7 @@ static __always_inline void fw_remember(evnf_ctx *ctx, const struct evnf_packet 
 	if (track->state == FW_STATE_INVALID || track->state == FW_STATE_RELATED)
 		return;
 	if (!connection) {
-		fw_open(pkt, l4, track);
+		fw_open(ctx, pkt, l4, track);
 		return;
 	}
 	fw_touch(ctx, pkt, l4, connection, track->end);

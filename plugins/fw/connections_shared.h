@@ -60,7 +60,7 @@ EVNF_STATIC_ASSERT(sizeof(struct fw_connection_key) == 40);
 /* What an end has said. */
 enum {
 	FW_SAID = 1 << 0,      /* anything */
-	FW_SAID_MORE = 1 << 1, /* TCP: more than a bare SYN */
+	FW_SAID_ACK = 1 << 1,  /* TCP: an acknowledgement */
 	FW_SAID_FIN = 1 << 2,
 	FW_SAID_RST = 1 << 3,  /* with its latest packet */
 };
@@ -99,7 +99,7 @@ static inline enum fw_phase fw_phase_of(__u8 protocol, const struct fw_connectio
 			return FW_PHASE_CLOSED;
 		if (any & FW_SAID_FIN)
 			return FW_PHASE_FIN;
-		return both & FW_SAID_MORE ? FW_PHASE_ESTABLISHED : FW_PHASE_SYN;
+		return both & FW_SAID_ACK ? FW_PHASE_ESTABLISHED : FW_PHASE_SYN;
 	}
 	if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6)
 		return FW_PHASE_ICMP;

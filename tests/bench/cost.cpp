@@ -16,7 +16,8 @@
 #include <vector>
 
 #include "chain.hpp"
-#include "fw_worlds.hpp"
+#include "fw_random_frames.hpp"
+#include "fw_random_rules.hpp"
 #include "packet.hpp"
 
 using namespace evnf::test;

@@ -9,7 +9,8 @@
 
 #include "catch.hpp"
 #include "chain.hpp"
-#include "fw_worlds.hpp"
+#include "fw_random_frames.hpp"
+#include "fw_random_rules.hpp"
 #include "packet.hpp"
 
 using namespace evnf::test;

@@ -4,10 +4,10 @@
 
 #include <map>
 #include <random>
-#include <tuple>
 
 #include "catch.hpp"
 #include "chain.hpp"
+#include "fw_connections.hpp"
 #include "fw_shared.h"
 #include "packet.hpp"
 
@@ -188,6 +188,33 @@ TEST_CASE("fw: state: a RST ends a connection when its sequence number is near w
     CHECK(entries(chain, "fw_connections") == 0);
 }
 
+TEST_CASE("fw: state: the ICMP of the other family is related to nothing")
+{
+    Chain chain{configuration()};
+    open(chain);
+    const auto quote = bytes_of(to_server(ACK), 14, 28);
+    CHECK(decide(chain, packet(Eth{}, Ipv4{.src = "192.0.2.1", .dst = kClient}, Icmpv6{.type = 1}, Payload{quote})) == "invalid");
+    CHECK(decide(chain, packet(Eth{}, Ipv4{.src = "192.0.2.1", .dst = kClient}, Icmp{.type = 3}, Payload{quote})) == "related");
+}
+
+TEST_CASE("fw: state: any RST is credible to who has acknowledged nothing yet")
+{
+    constexpr std::uint32_t far = 3'000'000'000;
+    Chain chain{configuration()};
+    CHECK(decide(chain, to_server(SYN)) == "web");
+    CHECK(decide(chain, to_client(RST, far)) == "old");
+    CHECK(decide(chain, to_server(RST, far)) == "old");
+}
+
+TEST_CASE("fw: state: a RST is an answer to the segment that a loose connection began with")
+{
+    constexpr std::uint32_t expected = 3'000'000'000;
+    Chain chain{configuration("loose: true,")};
+    CHECK(decide(chain, to_server(ACK, 1000, expected)) == "web");
+    CHECK(decide(chain, to_client(RST, 0)) == "invalid");
+    CHECK(decide(chain, to_client(RST, expected)) == "old");
+}
+
 TEST_CASE("fw: state: a SYN on a connection that has closed begins a new one")
 {
     Chain chain{configuration()};
@@ -298,95 +325,30 @@ TEST_CASE("fw: state: the tag of a VLAN does not tell connections apart")
 
 namespace {
 
-/// Connections as the README tells them, without any table's size or time.
-class Model {
-public:
-    struct Packet {
-        int proto, from, to, sport, dport; ///< of ICMP: identifier at the asking end, 8 at the other
-        unsigned flags;                    ///< TCP
-        bool begins;                       ///< ICMP: a request
-        bool far;                          ///< TCP: its sequence number is nowhere near
+/// As configuration() has them.
+std::vector<FwModelRule> rules_of_states()
+{
+    return {
+        {.name = "invalid", .action = "drop", .states = {"invalid"}},
+        {.name = "old", .action = "allow", .states = {"established"}},
+        {.name = "related", .action = "allow", .states = {"related"}},
+        {.name = "web", .action = "allow", .dport = {{80, 80}}, .protocols = {kTcp}, .states = {"new"}},
+        {.name = "dns", .action = "allow", .dport = {{53, 53}}, .protocols = {kUdp}, .states = {"new"}},
+        {.name = "ping", .action = "allow", .protocols = {kIcmp, kIcmpv6}, .icmp_types = {{8, {}}, {128, {}}}, .states = {"new"}},
     };
+}
 
-    std::string decide(const Packet& packet)
-    {
-        const auto state = state_of(packet);
-        if (state == "invalid" || state == "old") {
-            if (state == "old") note(packet);
-            return state;
-        }
-        const bool allowed = packet.proto == 1 || packet.dport == (packet.proto == 6 ? 80 : 53);
-        if (!allowed) return "default";
-        if (is_over(packet)) connections_.erase(key(packet));
-        note(packet);
-        return packet.proto == 6 ? "web" : packet.proto == 17 ? "dns" : "ping";
-    }
-
-private:
-    using End = std::pair<int, int>;
-    using Key = std::tuple<int, End, End>;
-    struct Said {
-        bool any = false, more = false, fin = false, rst = false;
-    };
-    struct Connection {
-        End began;
-        std::map<End, Said> said;
-    };
-
-    static Key key(const Packet& packet)
-    {
-        const End a{packet.from, packet.sport}, b{packet.to, packet.dport};
-        return {packet.proto, std::min(a, b), std::max(a, b)};
-    }
-
-    static bool is_bare_syn(const Packet& packet) { return packet.proto == 6 && (packet.flags & SYN) && !(packet.flags & ACK); }
-
-    static bool is_sane(const Packet& packet)
-    {
-        static const std::vector<unsigned> sane{SYN, SYN | ACK, ACK, ACK | FIN, ACK | RST, RST};
-        return packet.proto != 6 || std::find(sane.begin(), sane.end(), packet.flags & ~unsigned{PSH}) != sane.end();
-    }
-
-    bool is_over(const Packet& packet)
-    {
-        const auto found = connections_.find(key(packet));
-        if (found == connections_.end()) return true;
-        bool ended = false;
-        for (const auto& [end, said] : found->second.said) ended |= said.fin || said.rst;
-        return is_bare_syn(packet) && ended;
-    }
-
-    std::string state_of(const Packet& packet)
-    {
-        if (!is_sane(packet)) return "invalid";
-        if (packet.begins) return "new";
-        if (is_over(packet)) return packet.proto == 17 || packet.begins || is_bare_syn(packet) ? "new" : "invalid";
-        auto& connection = connections_.at(key(packet));
-        const End me{packet.from, packet.sport}, other{packet.to, packet.dport};
-        if (packet.flags & RST && packet.far && connection.said[other].more) return "invalid";
-        if (connection.began != me || connection.said[other].any) return "old";
-        return packet.proto == 6 && !is_bare_syn(packet) ? "invalid" : "new";
-    }
-
-    void note(const Packet& packet)
-    {
-        const End me{packet.from, packet.sport};
-        auto& connection = connections_.try_emplace(key(packet), Connection{me, {}}).first->second;
-        auto& said = connection.said[me];
-        said.any = true;
-        if (packet.proto != 6) return;
-        said.more |= !is_bare_syn(packet);
-        said.fin |= (packet.flags & FIN) != 0;
-        said.rst = packet.flags & RST;
-    }
-
-    std::map<Key, Connection> connections_;
+struct Packet {
+    int proto, from, to, sport, dport; ///< of ICMP: identifier at the asking end, 8 at the other
+    unsigned flags;                    ///< TCP
+    bool begins;                       ///< ICMP: a request
+    bool far;                          ///< TCP: its sequence number is nowhere near
 };
 
-Model::Packet random_packet(std::mt19937& random)
+Packet random_packet(std::mt19937& random)
 {
     static const std::vector<unsigned> flags{SYN, SYN, SYN | ACK, ACK, ACK, ACK | PSH, ACK | FIN, RST, RST | ACK, 0, SYN | FIN};
-    Model::Packet packet{};
+    Packet packet{};
     packet.proto = std::vector{6, 6, 6, 17, 1}[random() % 5];
     packet.from = static_cast<int>(random() % 3);
     packet.to = (packet.from + 1 + static_cast<int>(random() % 2)) % 3;
@@ -405,7 +367,7 @@ Model::Packet random_packet(std::mt19937& random)
     return packet;
 }
 
-Frame frame_of(const Model::Packet& packet, bool v6)
+Frame frame_of(const Packet& packet, bool v6)
 {
     const auto address = [&](int host) { return (v6 ? "2001:db8::" : "10.0.0.") + std::to_string(host + 1); };
     const auto port = [](int number) { return static_cast<std::uint16_t>(number); };
@@ -427,16 +389,17 @@ TEST_CASE("fw: state: random packets between three hosts are what a plain model 
 {
     const auto seed = std::random_device{}();
     std::mt19937 random{seed};
+    const auto rules = rules_of_states();
     for (const bool v6 : {false, true})
         for (int world = 0; world < 20; ++world) {
-            Chain chain{configuration("max_half_open: 1000,")};
-            Model model;
+            Chain chain{"ports: [{name: a, chain: [fw]}]\nplugins: {fw: " + fw_settings(rules, "drop", "max_half_open: 1000") + "}\n"};
+            FwStateful model{rules};
             for (int i = 0; i < 1000; ++i) {
                 const auto packet = random_packet(random);
                 const auto frame = frame_of(packet, v6);
-                const auto wanted = model.decide(packet), decided = decide(chain, frame);
+                const auto* wanted = model.decide(frame, "a").rule;
                 INFO("seed " << seed << " world " << world << " packet " << i << " " << describe(frame) << (packet.far ? " far" : ""));
-                REQUIRE(decided == wanted);
+                REQUIRE(decide(chain, frame) == (wanted ? wanted->name : "default"));
             }
         }
 }

@@ -8,7 +8,6 @@
 
 #include "catch.hpp"
 #include "chain.hpp"
-#include "fw_worlds.hpp"
 #include "packet.hpp"
 
 using namespace evnf::test;
@@ -63,25 +62,6 @@ std::vector<Counted> counters(Chain& chain)
 Frame to_port(std::uint16_t port)
 {
     return packet(Eth{}, Ipv4{}, Tcp{.dport = port});
-}
-
-std::string text_of(const std::vector<FwModelRule>& model, const std::string& name)
-{
-    const auto found =
-        std::find_if(model.begin(), model.end(), [&](const auto& rule) { return rule.name == name; });
-    return found == model.end() ? name : fw_rule_text(*found);
-}
-
-/// One frame, in the kernel and in the model.
-void compare(Chain& chain, const std::vector<FwModelRule>& model, std::mt19937& random, const Frame& frame)
-{
-    const std::string port(1, static_cast<char>('a' + random() % 3));
-    const auto result = chain.run(port, frame);
-    const auto wanted = fw_decides(model, reference_parse(frame), port), decided = rule_of(result);
-    INFO("port " << port << " " << describe(frame) << "\nwanted  " << text_of(model, wanted) << "\ndecided "
-                 << text_of(model, decided));
-    REQUIRE(result.reason != "search_limit");
-    REQUIRE(decided == wanted);
 }
 
 /// Rules g0r0, g0r1, … about a port each.
@@ -457,34 +437,6 @@ TEST_CASE("fw: icmp_type, tcp_flags and in_port each decide")
     CHECK(decide(chain, packet(Eth{}, Ipv4{}, Tcp{.flags = SYN | ACK})) == "default");
     CHECK(decide(chain, packet(Eth{}, Ipv4{}, Tcp{.flags = ACK}), "b") == "inside");
     CHECK(decide(chain, packet(Eth{}, Ipv4{}, Tcp{.flags = ACK}), "c") == "inside");
-}
-
-TEST_CASE("fw: random rules decide random packets as rules tried one after the other do")
-{
-    const auto seed = std::random_device{}();
-    std::mt19937 random{seed};
-    INFO("seed " << seed);
-    for (int policy = 0; policy < 12; ++policy) {
-        const auto model = random_fw_rules(random, 1 + random() % 400);
-        INFO("policy " << policy << " of " << model.size() << " rules");
-        Chain chain{configuration(fw_settings(model, "drop"))};
-        for (int i = 0; i < 400; ++i)
-            compare(chain, model, random, i % 3 ? random_fw_frame(random) : fw_frame_near(random, model));
-    }
-}
-
-TEST_CASE("fw: thousands of rules decide as rules tried one after the other do")
-{
-    const auto seed = std::random_device{}();
-    std::mt19937 random{seed};
-    INFO("seed " << seed);
-    for (const unsigned size : {1u, 10u, 100u, 1000u, 3000u, 10000u}) {
-        INFO(size << " rules");
-        const auto model = structured_fw_rules(random, size);
-        Chain chain{configuration(fw_settings(model, "drop"))};
-        for (int i = 0; i < 400; ++i)
-            compare(chain, model, random, i % 5 ? fw_frame_near(random, model) : random_fw_frame(random));
-    }
 }
 
 TEST_CASE("fw: every packet is counted once, under the rule that decided")

@@ -11,8 +11,6 @@ namespace evnf::test {
 
 namespace {
 
-constexpr unsigned kIcmp = 1, kTcp = 6, kUdp = 17, kGre = 47, kEsp = 50, kIcmpv6 = 58, kSctp = 132;
-
 // --- matching -----------------------------------------------------------------------------------
 
 bool is_inside(const std::string& address, const FwNetwork& network)
@@ -32,7 +30,7 @@ bool has(const std::vector<T>& list, const T& value)
 bool port_fits(const std::vector<std::pair<unsigned, unsigned>>& ranges, const Parsed& packet, unsigned port)
 {
     if (ranges.empty()) return true;
-    if (packet.later_fragment) return false;
+    if (!packet.has_l4) return false;
     if (packet.protocol != kTcp && packet.protocol != kUdp && packet.protocol != kSctp) return false;
     return std::any_of(ranges.begin(), ranges.end(),
                        [&](const auto& r) { return port >= r.first && port <= r.second; });
@@ -41,7 +39,7 @@ bool port_fits(const std::vector<std::pair<unsigned, unsigned>>& ranges, const P
 bool icmp_fits(const std::vector<FwIcmpType>& types, const Parsed& packet)
 {
     if (types.empty()) return true;
-    if (packet.later_fragment || packet.protocol != (packet.ip_version == 4 ? kIcmp : kIcmpv6)) return false;
+    if (!packet.has_l4 || packet.protocol != (packet.ip_version == 4 ? kIcmp : kIcmpv6)) return false;
     return std::any_of(types.begin(), types.end(), [&](const auto& t) {
         return t.type == packet.icmp_type && (!t.code || *t.code == packet.icmp_code);
     });
@@ -50,7 +48,7 @@ bool icmp_fits(const std::vector<FwIcmpType>& types, const Parsed& packet)
 bool flags_fit(unsigned set, unsigned clear, const Parsed& packet)
 {
     if (!set && !clear) return true;
-    if (packet.later_fragment || packet.protocol != kTcp) return false;
+    if (!packet.has_l4 || packet.protocol != kTcp) return false;
     return (packet.tcp_flags & set) == set && !(packet.tcp_flags & clear);
 }
 
@@ -126,13 +124,23 @@ std::string yaml(FwFragment fragment)
 std::string yaml_flags(const FwModelRule& rule)
 {
     static const std::map<unsigned, std::string> names{
-        {FIN, "fin"}, {SYN, "syn"}, {RST, "rst"}, {ACK, "ack"}};
+        {FIN, "fin"}, {SYN, "syn"}, {RST, "rst"}, {PSH, "psh"}, {ACK, "ack"}, {URG, "urg"}, {0x40, "ece"}, {0x80, "cwr"}};
     std::vector<std::string> words;
     for (const auto& [bit, name] : names) {
         if (rule.flags_set & bit) words.push_back(name);
         if (rule.flags_clear & bit) words.push_back("!" + name);
     }
     return fmt::format("\"{}\"", fmt::join(words, ","));
+}
+
+std::string yaml_protocols(const FwModelRule& rule)
+{
+    static const std::map<unsigned, std::string> names{{kIcmp, "icmp"}, {kTcp, "tcp"}, {kUdp, "udp"}, {kGre, "gre"},
+                                                       {kEsp, "esp"}, {kIcmpv6, "icmpv6"}, {kSctp, "sctp"}};
+    std::vector<std::string> words;
+    for (const auto protocol : rule.protocols)
+        words.push_back(rule.names_protocols ? names.at(protocol) : std::to_string(protocol));
+    return fmt::format("[{}]", fmt::join(words, ", "));
 }
 
 /// The sets that the rules refer to.
@@ -158,7 +166,7 @@ std::string yaml(const FwModelRule& rule)
     add(!rule.dst.networks.empty(), "dst", yaml(rule.dst));
     add(!rule.sport.empty(), "sport", yaml(rule.sport));
     add(!rule.dport.empty(), "dport", yaml(rule.dport));
-    add(!rule.protocols.empty(), "proto", fmt::format("[{}]", fmt::join(rule.protocols, ", ")));
+    add(!rule.protocols.empty(), "proto", yaml_protocols(rule));
     add(!rule.icmp_types.empty(), "icmp_type", yaml(rule.icmp_types));
     add(rule.flags_set || rule.flags_clear, "tcp_flags", yaml_flags(rule));
     add(!rule.vlans.empty(), "vlan", fmt::format("[{}]", fmt::join(rule.vlans, ", ")));
@@ -167,6 +175,7 @@ std::string yaml(const FwModelRule& rule)
     add(!rule.dscps.empty(), "dscp", fmt::format("[{}]", fmt::join(rule.dscps, ", ")));
     add(rule.fragment != FwFragment::any, "fragment", yaml(rule.fragment));
     add(!rule.in_ports.empty(), "in_port", fmt::format("[{}]", fmt::join(rule.in_ports, ", ")));
+    add(!rule.states.empty(), "state", fmt::format("[{}]", fmt::join(rule.states, ", ")));
     return text + "}";
 }
 
@@ -180,7 +189,7 @@ bool fw_address_fits(const FwAddresses& wanted, const std::string& address)
                        [&](const auto& n) { return is_inside(address, n); }) != wanted.negated;
 }
 
-bool fw_matches(const FwModelRule& rule, const Parsed& packet, const std::string& port)
+bool fw_matches(const FwModelRule& rule, const Parsed& packet, const std::string& port, const std::string& state)
 {
     return fw_address_fits(rule.src, packet.src) && fw_address_fits(rule.dst, packet.dst) &&
            port_fits(rule.sport, packet, packet.sport) && port_fits(rule.dport, packet, packet.dport) &&
@@ -188,14 +197,14 @@ bool fw_matches(const FwModelRule& rule, const Parsed& packet, const std::string
            icmp_fits(rule.icmp_types, packet) && flags_fit(rule.flags_set, rule.flags_clear, packet) &&
            vlan_fits(rule.vlans, packet, 0) && vlan_fits(rule.inner_vlans, packet, 1) &&
            mac_fits(rule.src_macs, packet) && (rule.dscps.empty() || has(rule.dscps, packet.tos / 4)) &&
-           fragment_fits(rule.fragment, packet) && (rule.in_ports.empty() || has(rule.in_ports, port));
+           fragment_fits(rule.fragment, packet) && (rule.in_ports.empty() || has(rule.in_ports, port)) &&
+           (rule.states.empty() || has(rule.states, state));
 }
 
 std::string fw_decides(const std::vector<FwModelRule>& rules, const Parsed& packet, const std::string& port)
 {
-    for (const auto& rule : rules)
-        if (fw_matches(rule, packet, port)) return rule.name;
-    return "default";
+    const auto found = std::find_if(rules.begin(), rules.end(), [&](const auto& r) { return fw_matches(r, packet, port, "new"); });
+    return found == rules.end() ? "default" : found->name;
 }
 
 std::string fw_rule_text(const FwModelRule& rule)
@@ -203,12 +212,12 @@ std::string fw_rule_text(const FwModelRule& rule)
     return yaml(rule);
 }
 
-std::string fw_settings(const std::vector<FwModelRule>& rules, const std::string& fallback)
+std::string fw_settings(const std::vector<FwModelRule>& rules, const std::string& fallback, const std::string& more)
 {
     std::vector<std::string> texts;
     for (const auto& rule : rules) texts.push_back(yaml(rule));
-    return fmt::format("{{default: {}, sets: {}, rules: [{}]}}", fallback, yaml_sets(rules),
-                       fmt::join(texts, ", "));
+    return fmt::format("{{default: {}, sets: {}, rules: [{}]{}{}}}", fallback, yaml_sets(rules),
+                       fmt::join(texts, ", "), more.empty() ? "" : ", ", more);
 }
 
 } // namespace evnf::test

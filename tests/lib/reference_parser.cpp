@@ -28,6 +28,11 @@ public:
         const unsigned high = u8();
         return high * 256 + u8();
     }
+    unsigned u32()
+    {
+        const unsigned high = u16();
+        return high * 65536 + u16();
+    }
     std::string text(std::size_t size)
     {
         std::string bytes;
@@ -58,7 +63,7 @@ void parse_ipv4(const Frame& frame, Parsed& parsed)
     const unsigned first = in.u8();
     parsed.tos = in.u8();
     const std::size_t header = first % 16 * 4, total = in.u16();
-    in.skip(2); // identification
+    parsed.fragment_id = in.u16();
     const unsigned fragment = in.u16(), offset = fragment % 8192;
     parsed.ttl = in.u8();
     parsed.protocol = in.u8();
@@ -93,7 +98,7 @@ void parse_extension_headers(const Frame& frame, Parsed& parsed)
         const unsigned length = in.u8();
         if (fragment) {
             const unsigned bits = in.u16();
-            in.skip(4); // identification
+            parsed.fragment_id = in.u32();
             parsed.later_fragment = bits / 8 > 0;
             parsed.first_fragment |= bits / 8 == 0 && bits % 2 == 1;
             continue;
@@ -130,11 +135,13 @@ void parse_l4(const Frame& frame, Parsed& parsed)
     const Malformed malformed{parsed.first_fragment ? "tiny_fragment" : "malformed_l4"};
     const unsigned icmp = parsed.ip_version == 4 ? 1 : 58;
     parsed.payload_offset = parsed.l4_offset;
+    parsed.has_l4 = !parsed.later_fragment;
     if (parsed.later_fragment) return;
     if (parsed.protocol == 6) { // RFC 9293
         parsed.sport = in.u16();
         parsed.dport = in.u16();
-        in.skip(8);
+        parsed.tcp_seq = in.u32();
+        parsed.tcp_ack = in.u32();
         const std::size_t header = in.u8() / 16 * 4;
         parsed.tcp_flags = in.u8();
         in.skip(6);
@@ -154,7 +161,9 @@ void parse_l4(const Frame& frame, Parsed& parsed)
     } else if (parsed.protocol == icmp) { // RFC 792, RFC 4443
         parsed.icmp_type = in.u8();
         parsed.icmp_code = in.u8();
-        in.skip(6);
+        in.skip(2); // checksum
+        parsed.icmp_id = in.u16();
+        in.skip(2);
     }
     parsed.payload_offset = in.at();
 }

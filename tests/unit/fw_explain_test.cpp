@@ -6,7 +6,8 @@
 #include <fmt/format.h>
 
 #include "catch.hpp"
-#include "fw_worlds.hpp"
+#include "fw_random_frames.hpp"
+#include "fw_random_rules.hpp"
 
 using namespace evnf::test;
 using evnf::Node;

@@ -256,11 +256,7 @@ private:
 // ---------------------------------------------------------------- eVNF
 
 struct Imported {
-    struct Rule {
-        FwModelRule model;
-        std::vector<std::string> states;
-    };
-    std::vector<Rule> rules;
+    std::vector<FwModelRule> rules;
     std::string fallback;
 };
 
@@ -331,10 +327,9 @@ void read_icmp(const YAML::Node& node, FwModelRule& rule)
     }
 }
 
-Imported::Rule read_rule(const YAML::Node& node)
+FwModelRule read_rule(const YAML::Node& node)
 {
-    Imported::Rule rule;
-    auto& model = rule.model;
+    FwModelRule model;
     for (const auto& [key_node, value] : node.as<std::map<std::string, YAML::Node>>()) {
         const std::string key = key_node;
         if (key == "name") model.name = value.Scalar();
@@ -346,14 +341,14 @@ Imported::Rule read_rule(const YAML::Node& node)
         else if (key == "dport") model.dport = ranges(value);
         else if (key == "icmp_type") read_icmp(value, model);
         else if (key == "tcp_flags") read_flags(value.Scalar(), model);
-        else if (key == "state") rule.states = texts(value);
+        else if (key == "state") model.states = texts(value);
         else if (key == "dscp") model.dscps = numbers(value);
         else if (key == "in_port") model.in_ports = texts(value);
         else if (key == "src_mac") model.src_macs = texts(value);
         else if (key == "fragment") model.fragment = FwFragment::yes;
         else FAIL("key " << key);
     }
-    return rule;
+    return model;
 }
 
 Imported import(const std::string& text, std::size_t most_rules)
@@ -372,9 +367,8 @@ std::string decides(const Imported& imported, const Packet& packet)
 {
     auto state = packet.state;
     for (char& c : state) c = static_cast<char>(std::tolower(c));
-    for (const auto& [model, states] : imported.rules)
-        if ((states.empty() || std::find(states.begin(), states.end(), state) != states.end()) && fw_matches(model, packet.header, packet.in))
-            return model.action;
+    for (const auto& rule : imported.rules)
+        if (fw_matches(rule, packet.header, packet.in, state)) return rule.action;
     return imported.fallback == "next" ? "allow" : imported.fallback;
 }
 
