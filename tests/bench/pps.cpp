@@ -4,21 +4,17 @@
 ///
 /// One thread does it all: the kernel runs the router and the receiver behind each batch on the CPU that
 /// sent it.
-#include <arpa/inet.h>
-
 #include <boost/json.hpp>
 #include <boost/program_options.hpp>
 #include <chrono>
 #include <cstring>
 #include <iostream>
-#include <numeric>
 #include <thread>
 
 #include "bare_forward_bpf.skel.h"
 #include "generator_bpf.skel.h"
 #include "packet.hpp"
-#include "receiver_bpf.skel.h"
-#include "skeleton.hpp"
+#include "receiver.hpp"
 
 using namespace evnf;
 using namespace evnf::test;
@@ -74,18 +70,6 @@ Owned<bare_forward_bpf> become_bare_router()
     return bare;
 }
 
-Owned<receiver_bpf> start_receiver(const std::string& address)
-{
-    auto receiver = open<receiver_bpf>();
-    in_addr server{};
-    if (inet_pton(AF_INET, address.c_str(), &server) != 1)
-        throw std::invalid_argument{"no IPv4 address: " + address};
-    receiver->rodata->server = server.s_addr;
-    must(receiver_bpf::load(receiver.get()), "cannot load the receiver");
-    receiver->links.receive = attach_to_eth0(receiver->progs.receive);
-    return receiver;
-}
-
 /// Sends as fast as this CPU lets it.
 class Generator {
 public:
@@ -119,24 +103,17 @@ private:
     Owned<generator_bpf> program_;
 };
 
-std::uint64_t received(const receiver_bpf& receiver)
-{
-    const MapRef counter{bpf_map__fd(receiver.maps.received), "received"};
-    const auto counts = counter.find_per_cpu<std::uint64_t>(std::uint32_t{0});
-    return std::accumulate(counts.begin(), counts.end(), std::uint64_t{0});
-}
-
 /// What is still under way arrives; slow paths finish with what is new to them.
 void settle()
 {
     std::this_thread::sleep_for(std::chrono::milliseconds{300});
 }
 
-boost::json::object measure(Generator& generator, const receiver_bpf& receiver, double seconds)
+boost::json::object measure(Generator& generator, const Receiver& receiver, double seconds)
 {
     generator.send(kPacketsPerCall);
     settle();
-    const auto sent_before = generator.sent(), received_before = received(receiver);
+    const auto sent_before = generator.sent(), received_before = receiver.received();
     const auto start = Clock::now();
     std::chrono::duration<double> elapsed{};
     while (elapsed.count() < seconds) {
@@ -145,7 +122,7 @@ boost::json::object measure(Generator& generator, const receiver_bpf& receiver, 
     }
     settle();
     return {{"sent", generator.sent() - sent_before},
-            {"received", received(receiver) - received_before},
+            {"received", receiver.received() - received_before},
             {"seconds", elapsed.count()}};
 }
 
@@ -156,11 +133,10 @@ int run(const Options& options)
         enter(options.router);
         router = become_bare_router();
     }
-    enter(options.server);
-    const auto receiver = start_receiver(options.server_address);
+    const Receiver receiver{options.server, options.server_address, IPPROTO_UDP};
     enter(options.client);
     Generator generator{options};
-    std::cout << measure(generator, *receiver, options.seconds) << "\n";
+    std::cout << measure(generator, receiver, options.seconds) << "\n";
     return 0;
 }
 
