@@ -5,11 +5,6 @@
 ///
 /// The kernel runs the VNF and the receiver behind each batch on the CPU that sent it, as a NIC with a queue for each
 /// CPU would. A CPU that waits for its next packet to be due is busy, too.
-#include <sched.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <boost/json.hpp>
 #include <boost/program_options.hpp>
 #include <chrono>
@@ -17,12 +12,14 @@
 #include <cstring>
 #include <deque>
 #include <iostream>
+#include <optional>
 #include <random>
 #include <thread>
 #include <vector>
 
 #include "packet.hpp"
 #include "receiver.hpp"
+#include "sender.hpp"
 #include "syns_bpf.skel.h"
 
 using namespace evnf;
@@ -32,10 +29,8 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
-constexpr std::size_t kFrame = 60;    // the 64th byte is the last of the FCS
-constexpr unsigned kBatch = 64;       // the weight of NAPI: queues stay short and nothing overflows
-constexpr int kRunsPerCall = 1 << 27; // some 10 s: a call ends with an RCU grace period, in which nothing is sent
-constexpr auto kUnderWay = 300ms;     // what has not arrived by then never will
+constexpr std::size_t kFrame = 60; // the 64th byte is the last of the FCS
+constexpr auto kUnderWay = 300ms; // what has not arrived by then never will
 
 struct Options {
     std::string client, server; ///< files of network namespaces
@@ -72,9 +67,8 @@ Options read_options(int argc, char** argv)
 class Flood {
 public:
     /// The sources follow `first_source`.
-    Flood(const Options& options, int cpu, std::uint64_t first_source)
-        : cpu_{cpu},
-          frame_{packet(Eth{.dst = options.gateway}, Ipv4{.src = "128.0.0.0", .dst = options.to},
+    Flood(const Options& options, std::uint64_t first_source)
+        : frame_{packet(Eth{.dst = options.gateway}, Ipv4{.src = "128.0.0.0", .dst = options.to},
                         Tcp{.sport = 0, .dport = options.port, .flags = SYN})},
           program_{open<syns_bpf>()}
     {
@@ -86,49 +80,17 @@ public:
         const MapRef egress{bpf_map__fd(program_->maps.egress), "egress"};
         egress.update(std::uint32_t{0}, interface_index("eth0"));
         frame_.resize(kFrame);
-    }
-    ~Flood() { stop(); }
-    Flood(const Flood&) = delete;
-    Flood& operator=(const Flood&) = delete;
-
-    /// In a process of its own, since only a signal ends a call of the kernel before its time.
-    void start()
-    {
-        sender_ = fork();
-        if (sender_ < 0) throw_errno(errno, "cannot fork");
-        if (sender_ == 0) {
-            prctl(PR_SET_PDEATHSIG, SIGKILL);
-            send();
-        }
+        sender_.emplace(program_->progs.flood, frame_);
     }
 
-    void stop()
-    {
-        if (sender_ <= 0) return;
-        kill(sender_, SIGKILL);
-        waitpid(sender_, nullptr, 0);
-        sender_ = -1;
-    }
-
-    std::uint64_t sent() const { return program_->bss->sent; } // memory that both processes share
+    void start(int cpu) { sender_->start(cpu); }
+    void stop() { sender_->stop(); }
+    std::uint64_t sent() const { return program_->bss->sent; }
 
 private:
-    [[noreturn]] void send()
-    {
-        LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame_.data(), .data_size_in = kFrame, .repeat = kRunsPerCall,
-                    .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = kBatch);
-        cpu_set_t own;
-        CPU_ZERO(&own);
-        CPU_SET(cpu_, &own);
-        if (sched_setaffinity(0, sizeof own, &own)) _exit(1);
-        while (!bpf_prog_test_run_opts(bpf_program__fd(program_->progs.flood), &run)) {}
-        _exit(1);
-    }
-
-    int cpu_;
     Frame frame_;
     Owned<syns_bpf> program_;
-    pid_t sender_ = -1;
+    std::optional<Sender> sender_;
 };
 
 std::size_t entries(const std::string& pin)
@@ -163,9 +125,9 @@ boost::json::object run(const Options& options)
     // No flood meets what is left of another: they begin anywhere among 2^46 sources, and CPUs far from each other.
     std::uint64_t first_source = std::uint64_t{std::random_device{}()} << 14;
     std::deque<Flood> floods;
-    for (const int cpu : options.cpus) floods.emplace_back(options, cpu, first_source += 1ULL << 40);
+    for (std::size_t i = 0; i < options.cpus.size(); ++i) floods.emplace_back(options, first_source += 1ULL << 40);
     const auto start = Clock::now();
-    for (auto& flood : floods) flood.start();
+    for (std::size_t i = 0; i < floods.size(); ++i) floods[i].start(options.cpus[i]);
     wait_for(signals);
     for (auto& flood : floods) flood.stop();
     const std::chrono::duration<double> elapsed = Clock::now() - start;

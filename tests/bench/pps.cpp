@@ -2,19 +2,21 @@
 /// How many 64-byte packets a second get through a router: sends UDP from a client to a server, whose
 /// namespaces are those of tests/lab, and prints {"sent":N,"received":N,"seconds":S} of the measured time.
 ///
-/// One thread does it all: the kernel runs the router and the receiver behind each batch on the CPU that
+/// One CPU does it all: the kernel runs the router and the receiver behind each batch on the CPU that
 /// sent it.
 #include <boost/json.hpp>
 #include <boost/program_options.hpp>
 #include <chrono>
 #include <cstring>
 #include <iostream>
+#include <optional>
 #include <thread>
 
 #include "bare_forward_bpf.skel.h"
 #include "generator_bpf.skel.h"
 #include "packet.hpp"
 #include "receiver.hpp"
+#include "sender.hpp"
 
 using namespace evnf;
 using namespace evnf::test;
@@ -23,8 +25,7 @@ using Clock = std::chrono::steady_clock;
 namespace {
 
 constexpr std::size_t kFrame = 60; // the 64th byte is the last of the FCS
-constexpr unsigned kPacketsPerCall = 1 << 16;
-constexpr unsigned kBatch = 64; // the weight of NAPI: queues stay short and nothing overflows
+constexpr auto kWarmUp = std::chrono::milliseconds{300}; // slow paths finish with what is new to them
 
 struct Options {
     std::string client, server;      ///< files of network namespaces
@@ -34,6 +35,7 @@ struct Options {
     std::uint16_t port = 7;
     unsigned flows = 256;
     double seconds = 1;
+    int cpu = 0;
 };
 
 Options read_options(int argc, char** argv)
@@ -51,6 +53,7 @@ Options read_options(int argc, char** argv)
     add("port", options.port);
     add("flows", options.flows);
     add("seconds", options.seconds);
+    add("cpu", options.cpu);
     po::variables_map values;
     po::store(po::parse_command_line(argc, argv, all), values);
     po::notify(values);
@@ -84,16 +87,10 @@ public:
         must(generator_bpf::load(program_.get()), "cannot load the generator");
         const MapRef egress{bpf_map__fd(program_->maps.egress), "egress"};
         egress.update(std::uint32_t{0}, interface_index("eth0"));
+        sender_.emplace(program_->progs.generate, frame_);
     }
 
-    void send(unsigned packets)
-    {
-        LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame_.data(), .data_size_in = kFrame,
-                    .repeat = static_cast<int>(packets), .flags = BPF_F_TEST_XDP_LIVE_FRAMES,
-                    .batch_size = kBatch);
-        must(bpf_prog_test_run_opts(bpf_program__fd(program_->progs.generate), &run), "cannot send");
-    }
-
+    void start(int cpu) { sender_->start(cpu); }
     std::uint64_t sent() const { return program_->bss->sent; }
 
 private:
@@ -101,29 +98,17 @@ private:
 
     Frame frame_;
     Owned<generator_bpf> program_;
+    std::optional<Sender> sender_;
 };
 
-/// What is still under way arrives; slow paths finish with what is new to them.
-void settle()
+boost::json::object measure(const Generator& generator, const Receiver& receiver, double seconds)
 {
-    std::this_thread::sleep_for(std::chrono::milliseconds{300});
-}
-
-boost::json::object measure(Generator& generator, const Receiver& receiver, double seconds)
-{
-    generator.send(kPacketsPerCall);
-    settle();
-    const auto sent_before = generator.sent(), received_before = receiver.received();
+    std::this_thread::sleep_for(kWarmUp);
+    const auto sent = generator.sent(), received = receiver.received();
     const auto start = Clock::now();
-    std::chrono::duration<double> elapsed{};
-    while (elapsed.count() < seconds) {
-        generator.send(kPacketsPerCall);
-        elapsed = Clock::now() - start;
-    }
-    settle();
-    return {{"sent", generator.sent() - sent_before},
-            {"received", receiver.received() - received_before},
-            {"seconds", elapsed.count()}};
+    std::this_thread::sleep_for(std::chrono::duration<double>{seconds});
+    const std::chrono::duration<double> elapsed = Clock::now() - start;
+    return {{"sent", generator.sent() - sent}, {"received", receiver.received() - received}, {"seconds", elapsed.count()}};
 }
 
 int run(const Options& options)
@@ -136,6 +121,7 @@ int run(const Options& options)
     const Receiver receiver{options.server, options.server_address, IPPROTO_UDP};
     enter(options.client);
     Generator generator{options};
+    generator.start(options.cpu);
     std::cout << measure(generator, receiver, options.seconds) << "\n";
     return 0;
 }
