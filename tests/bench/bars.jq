@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
-# A report as what bars.gp draws: a row for each bar from top to bottom, half a row between the groups.
+# A report as what bars.gp draws: a row for each bar from top to bottom, half a row between the groups. What has
+# another unit than the first is left out.
 def grouped(key): reduce .[] as $item ({}; .[$item | key] += [$item]) | [.[]];
 def block(name): "$\(name) << END", (.[] | map(tostring) | join("\t")), "END";
 def headline:
     {
         pps: "Packets per second: 64-byte UDP, one core for everything",
         cost: "Cost of the fast path: time per packet on one core",
-        tc: "hook tc: one TCP connection over veth with GSO on"
+        tc: "hook tc: one TCP connection over veth with GSO on",
+        "syn-flood": "A paced TCP flow beside 1 million SYNs per second from spoofed sources"
     }[.bench];
 def circumstances:
     "\(.machine), Linux \(.kernel), commit \(.commit). Median of \(.results[0].runs) runs, minimum to maximum";
@@ -28,13 +30,15 @@ def name:
         "fw-known-connection": "fw, known connection", "dpi-known-flow": "dpi, known flow", "lb-no-service": "lb, no service",
         "lb-known-connection": "lb, known connection",
         "tc-forwarder": "entry and forwarder", "tc-chain": "fw, dpi, lb: routed", "tc-vip": "fw, dpi, lb: to a VIP",
+        allowed: "SYNs are allowed", denied: "SYNs are denied",
         "chain-routed": "fw, dpi, lb: routed", "chain-vip": "fw, dpi, lb: to a VIP"
     }[.case] // .case;
 # One case's bars, beginning at row $top.
 def bars($top; $ratios):
     to_entries[] | [$top + .key, .value.median, .value.min, .value.max, .value.subject, (.value | caption($ratios))];
 
-.ratios as $ratios
+.results |= (.[0].unit as $unit | map(select(.unit == $unit)))
+| .ratios as $ratios
 | (reduce (.results | grouped(.case))[] as $group ({row: 0, names: [], bars: []};
     .names += [[.row + ($group | length - 1) / 2, ($group[0] | name)]]
     | .bars += [.row as $top | $group | bars($top; $ratios)]

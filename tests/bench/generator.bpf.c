@@ -16,7 +16,7 @@ enum { SPORT_OFFSET = 14 + 20, HEADERS = 14 + 20 + 8, FIRST_SPORT = 10000 };
 /* Written by user space before the first run; plain data, since clang folds what it takes for constant. */
 __u8 headers[HEADERS] = {};
 __u32 flow_mask = 0; /* flows - 1: a power of 2 */
-__u32 sent = 0;
+__u64 sent = 0;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP);

@@ -2,23 +2,21 @@
 /// How many 64-byte packets a second get through a router: sends UDP from a client to a server, whose
 /// namespaces are those of tests/lab, and prints {"sent":N,"received":N,"seconds":S} of the measured time.
 ///
-/// One thread does it all: the kernel runs the router and the receiver behind each batch on the CPU that
+/// One CPU does it all: the kernel runs the router and the receiver behind each batch on the CPU that
 /// sent it.
-#include <arpa/inet.h>
-
 #include <boost/json.hpp>
 #include <boost/program_options.hpp>
 #include <chrono>
 #include <cstring>
 #include <iostream>
-#include <numeric>
+#include <optional>
 #include <thread>
 
 #include "bare_forward_bpf.skel.h"
 #include "generator_bpf.skel.h"
 #include "packet.hpp"
-#include "receiver_bpf.skel.h"
-#include "skeleton.hpp"
+#include "receiver.hpp"
+#include "sender.hpp"
 
 using namespace evnf;
 using namespace evnf::test;
@@ -27,8 +25,7 @@ using Clock = std::chrono::steady_clock;
 namespace {
 
 constexpr std::size_t kFrame = 60; // the 64th byte is the last of the FCS
-constexpr unsigned kPacketsPerCall = 1 << 16;
-constexpr unsigned kBatch = 64; // the weight of NAPI: queues stay short and nothing overflows
+constexpr auto kWarmUp = std::chrono::milliseconds{300}; // slow paths finish with what is new to them
 
 struct Options {
     std::string client, server;      ///< files of network namespaces
@@ -38,6 +35,7 @@ struct Options {
     std::uint16_t port = 7;
     unsigned flows = 256;
     double seconds = 1;
+    int cpu = 0;
 };
 
 Options read_options(int argc, char** argv)
@@ -55,6 +53,7 @@ Options read_options(int argc, char** argv)
     add("port", options.port);
     add("flows", options.flows);
     add("seconds", options.seconds);
+    add("cpu", options.cpu);
     po::variables_map values;
     po::store(po::parse_command_line(argc, argv, all), values);
     po::notify(values);
@@ -74,18 +73,6 @@ Owned<bare_forward_bpf> become_bare_router()
     return bare;
 }
 
-Owned<receiver_bpf> start_receiver(const std::string& address)
-{
-    auto receiver = open<receiver_bpf>();
-    in_addr server{};
-    if (inet_pton(AF_INET, address.c_str(), &server) != 1)
-        throw std::invalid_argument{"no IPv4 address: " + address};
-    receiver->rodata->server = server.s_addr;
-    must(receiver_bpf::load(receiver.get()), "cannot load the receiver");
-    receiver->links.receive = attach_to_eth0(receiver->progs.receive);
-    return receiver;
-}
-
 /// Sends as fast as this CPU lets it.
 class Generator {
 public:
@@ -100,16 +87,10 @@ public:
         must(generator_bpf::load(program_.get()), "cannot load the generator");
         const MapRef egress{bpf_map__fd(program_->maps.egress), "egress"};
         egress.update(std::uint32_t{0}, interface_index("eth0"));
+        sender_.emplace(program_->progs.generate, frame_);
     }
 
-    void send(unsigned packets)
-    {
-        LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame_.data(), .data_size_in = kFrame,
-                    .repeat = static_cast<int>(packets), .flags = BPF_F_TEST_XDP_LIVE_FRAMES,
-                    .batch_size = kBatch);
-        must(bpf_prog_test_run_opts(bpf_program__fd(program_->progs.generate), &run), "cannot send");
-    }
-
+    void start(int cpu) { sender_->start(cpu); }
     std::uint64_t sent() const { return program_->bss->sent; }
 
 private:
@@ -117,36 +98,17 @@ private:
 
     Frame frame_;
     Owned<generator_bpf> program_;
+    std::optional<Sender> sender_;
 };
 
-std::uint64_t received(const receiver_bpf& receiver)
+boost::json::object measure(const Generator& generator, const Receiver& receiver, double seconds)
 {
-    const MapRef counter{bpf_map__fd(receiver.maps.received), "received"};
-    const auto counts = counter.find_per_cpu<std::uint64_t>(std::uint32_t{0});
-    return std::accumulate(counts.begin(), counts.end(), std::uint64_t{0});
-}
-
-/// What is still under way arrives; slow paths finish with what is new to them.
-void settle()
-{
-    std::this_thread::sleep_for(std::chrono::milliseconds{300});
-}
-
-boost::json::object measure(Generator& generator, const receiver_bpf& receiver, double seconds)
-{
-    generator.send(kPacketsPerCall);
-    settle();
-    const auto sent_before = generator.sent(), received_before = received(receiver);
+    std::this_thread::sleep_for(kWarmUp);
+    const auto sent = generator.sent(), received = receiver.received();
     const auto start = Clock::now();
-    std::chrono::duration<double> elapsed{};
-    while (elapsed.count() < seconds) {
-        generator.send(kPacketsPerCall);
-        elapsed = Clock::now() - start;
-    }
-    settle();
-    return {{"sent", generator.sent() - sent_before},
-            {"received", received(receiver) - received_before},
-            {"seconds", elapsed.count()}};
+    std::this_thread::sleep_for(std::chrono::duration<double>{seconds});
+    const std::chrono::duration<double> elapsed = Clock::now() - start;
+    return {{"sent", generator.sent() - sent}, {"received", receiver.received() - received}, {"seconds", elapsed.count()}};
 }
 
 int run(const Options& options)
@@ -156,11 +118,11 @@ int run(const Options& options)
         enter(options.router);
         router = become_bare_router();
     }
-    enter(options.server);
-    const auto receiver = start_receiver(options.server_address);
+    const Receiver receiver{options.server, options.server_address, IPPROTO_UDP};
     enter(options.client);
     Generator generator{options};
-    std::cout << measure(generator, *receiver, options.seconds) << "\n";
+    generator.start(options.cpu);
+    std::cout << measure(generator, receiver, options.seconds) << "\n";
     return 0;
 }
 

@@ -120,7 +120,7 @@ start_nftables() {
 send() {
     local to=$1
     shift
-    taskset --cpu-list "$CORE" "$EVNF_BUILD/bin/evnf_pps" \
+    "$EVNF_BUILD/bin/evnf_pps" --cpu "$CORE" \
         --client "/run/netns/$LAB-client" --server "/run/netns/$LAB-s1" --server-address "$S1" \
         --gateway "$(vnf ip -j link show eth0 | jq -r '.[0].address')" --to "$to" --port 7 --flows "$FLOWS" \
         --seconds "$seconds" "$@"

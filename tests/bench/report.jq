@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Samples {case, subject, round, value} to the report. A ratio is taken between the two values of one round.
+# Samples {case, subject, round, value} to the report; one of another unit than $unit says which. A ratio is taken between the two values of one round.
 def median: sort | if length % 2 == 1 then .[length / 2 | floor] else (.[length / 2] + .[length / 2 - 1]) / 2 end;
 def rounded: if . >= 100 then round elif . >= 1 then . * 100 | round / 100 else . * 10000 | round / 10000 end;
 def spread: {median: (median | rounded), min: (min | rounded), max: (max | rounded)};
@@ -7,7 +7,7 @@ def spread: {median: (median | rounded), min: (min | rounded), max: (max | round
 def grouped(key): reduce .[] as $item ({}; .[$item | key] += [$item]) | [.[]];
 def values_by_round: map({key: (.round | tostring), value}) | from_entries;
 
-def result: {case: .[0].case, subject: .[0].subject, unit: $unit} + (map(.value) | spread) + {runs: length};
+def result: {case: .[0].case, subject: .[0].subject, unit: (.[0].unit // $unit)} + (map(.value) | spread) + {runs: length};
 def ratio($ours; $theirs):
     ($theirs | values_by_round) as $of
     | {case: $ours[0].case, subject: "evnf", to: $theirs[0].subject}

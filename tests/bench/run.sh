@@ -5,7 +5,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 export EVNF_BUILD=${EVNF_BUILD:-$(cd "$here/../.." && pwd)/build}
-readonly RESULTS=$EVNF_BUILD/bench ALL=(pps cost tc)
+readonly RESULTS=$EVNF_BUILD/bench ALL=(pps cost tc syn-flood)
 
 die() {
     printf 'bench: %s\n' "$*" >&2
@@ -16,7 +16,7 @@ names=() quick=
 for argument in "$@"; do
     case $argument in
     --quick) quick=--quick ;;
-    pps | cost | tc) names+=("$argument") ;;
+    pps | cost | tc | syn-flood) names+=("$argument") ;;
     *) die "unknown benchmark '$argument' (${ALL[*]})" ;;
     esac
 done
@@ -26,7 +26,7 @@ commit() {
     git -C "$here" describe --always --dirty 2>/dev/null || echo unknown
 }
 
-# report NAME UNIT: the samples to JSON, a table and a picture.
+# report NAME UNIT: the samples to JSON, a table and a picture of those that have no other unit.
 report() {
     local name=$1 unit=$2
     jq -s -f "$here/report.jq" --arg bench "$name" --arg unit "$unit" --arg commit "$(commit)" \
@@ -48,5 +48,6 @@ for name in "${names[@]}"; do
     pps) report pps Mpps ;;
     cost) report cost ns ;;
     tc) report tc Gbit/s ;;
+    syn-flood) report syn-flood Mbit/s ;;
     esac
 done
