@@ -30,6 +30,11 @@ FW_TABLE(fw_tuples, struct fw_tuple);
 FW_TABLE(fw_buckets, struct fw_bucket);
 FW_TABLE(fw_entries, struct fw_entry);
 
+/* Which sets were asked about an address, and which of them hold it: a bit each. */
+struct fw_sets_seen {
+	__u64 known, in;
+};
+
 /*
  * A search under way. It is in a map and not on the stack, since the verifier
  * would tell apart all that may stand there, and follow each.
@@ -38,6 +43,7 @@ struct fw_search {
 	struct fw_l4 l4;
 	struct fw_track track;
 	struct fw_key key;
+	struct fw_sets_seen sets[FW_SIDES];
 	__u64 words; /* of the rows: a bit for each that is still to be looked at */
 	__u64 bits;  /* tuples of the present word that are still to be looked into */
 	__u32 rows[FW_FIELDS];
@@ -184,6 +190,8 @@ static __always_inline __u32 fw_lowest(__u64 bits)
 	return bit & 63;
 }
 
+#include "sets.bpf.h"
+
 struct fw_five_rows {
 	const struct fw_row *of[FW_FIELDS];
 };
@@ -305,8 +313,12 @@ static __always_inline bool fw_has_the_rest(const struct fw_entry *entry, const 
 	if (conditions & FW_IF_SRC_GROUP &&
 	    fw_is_in_group(search, FW_ROW_SRC, entry->src_group) == !!(conditions & FW_SRC_NOT_IN_GROUP))
 		return false;
-	return !(conditions & FW_IF_DST_GROUP) ||
-	       fw_is_in_group(search, FW_ROW_DST, entry->dst_group) != !!(conditions & FW_DST_NOT_IN_GROUP);
+	if (conditions & FW_IF_DST_GROUP &&
+	    fw_is_in_group(search, FW_ROW_DST, entry->dst_group) == !!(conditions & FW_DST_NOT_IN_GROUP))
+		return false;
+	if (conditions & FW_IF_SRC_SETS && !fw_meets_sets(entry, search, FW_SRC))
+		return false;
+	return !(conditions & FW_IF_DST_SETS) || fw_meets_sets(entry, search, FW_DST);
 }
 
 static __always_inline bool fw_is_too_early(const struct fw_entry *entry, const struct fw_search *search)
@@ -397,6 +409,7 @@ static __always_inline void fw_begin(struct fw_search *search, const struct evnf
 	search->key.l4 = ports | pkt->protocol;
 	search->key.l2 = mac << 16 | pkt->vlan[0];
 	search->family = pkt->ip_version == 4 ? FW_V4 : FW_V6;
+	search->sets[FW_SRC] = search->sets[FW_DST] = (struct fw_sets_seen){};
 	search->words = ~0ULL;
 	search->bits = 0;
 	search->entry = FW_NOTHING;
