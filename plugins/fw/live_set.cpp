@@ -83,12 +83,15 @@ void LiveSet::erase(const Prefix& prefix)
     count(prefix, -1);
 }
 
-void LiveSet::change_like(const LiveSet& before)
+std::vector<Prefix> LiveSet::change(std::vector<Prefix> added, std::vector<Prefix> deleted)
 {
-    for (const auto& prefix : before.added_)
-        if (!has(prefix)) add(prefix);
-    for (const auto& prefix : before.deleted_)
-        if (has(prefix)) erase(prefix);
+    std::vector<Prefix> without_effect;
+    // In order: a million of them at random places of a tree take seconds.
+    std::sort(added.begin(), added.end());
+    std::sort(deleted.begin(), deleted.end());
+    for (const auto& prefix : added) has(prefix) ? without_effect.push_back(prefix) : add(prefix);
+    for (const auto& prefix : deleted) has(prefix) ? erase(prefix) : without_effect.push_back(prefix);
+    return without_effect;
 }
 
 std::vector<Prefix> LiveSet::inside(const Prefix& prefix) const

@@ -31,8 +31,8 @@ public:
     /// What is no member, and what is one.
     void add(const Prefix& prefix);
     void erase(const Prefix& prefix);
-    /// Makes the changes that `before` has, as far as there is something to be changed.
-    void change_like(const LiveSet& before);
+    /// Makes the changes that there is still something to be changed by, and gives the others.
+    std::vector<Prefix> change(std::vector<Prefix> added, std::vector<Prefix> deleted);
 
     /// Members in order, IPv6 prefixes before and after the IPv4 ones.
     template <class Visit>

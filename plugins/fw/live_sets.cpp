@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <set>
 #include <stdexcept>
+#include <utility>
 
 namespace evnf::fw {
 
@@ -57,23 +58,34 @@ LiveSets::LiveSets(Sets configured, std::vector<std::string> asked) : asked_{std
 void LiveSets::change_like(const LiveSets& before)
 {
     for (const auto& [name, set] : before.sets_)
-        if (const auto found = sets_.find(name); found != sets_.end()) found->second->change_like(*set);
+        take_over(name, before.slots_.at(name), {set->added().begin(), set->added().end()}, {set->deleted().begin(), set->deleted().end()});
     room_ = std::max(room_, before.room_);
     refusals_ = before.refusals_;
 }
 
 void LiveSets::read_changes(const MapRef& names, const MapRef& changes)
 {
-    std::map<std::uint32_t, LiveSet*> by_slot;
-    const auto slots = Slots::read(names);
-    for (const auto& [name, slot] : slots.all())
-        if (const auto found = sets_.find(name); found != sets_.end()) by_slot[slot] = found->second.get();
+    std::map<std::uint32_t, std::pair<std::vector<Prefix>, std::vector<Prefix>>> by_slot;
     changes.for_each<fw_set_change, std::uint32_t>([&](const fw_set_change& key, std::uint32_t kind) {
-        const auto set = by_slot.find(key.slot);
-        const auto prefix = prefix_of(key);
-        if (set == by_slot.end() || set->second->has(prefix) == (kind == FW_SET_ADDED)) return;
-        kind == FW_SET_ADDED ? set->second->add(prefix) : set->second->erase(prefix);
+        auto& [added, deleted] = by_slot[key.slot];
+        (kind == FW_SET_ADDED ? added : deleted).push_back(prefix_of(key));
     });
+    std::map<std::uint32_t, std::string> name_of;
+    const auto slots = Slots::read(names);
+    for (const auto& [name, slot] : slots.all()) name_of.emplace(slot, name);
+    for (auto& [slot, kinds] : by_slot) take_over(name_of[slot], slot, std::move(kinds.first), std::move(kinds.second));
+}
+
+void LiveSets::take_over(const std::string& name, std::uint32_t slot, std::vector<Prefix> added, std::vector<Prefix> deleted)
+{
+    if (added.empty() && deleted.empty()) return;
+    const auto forget = [&](const std::vector<Prefix>& prefixes) {
+        for (const auto& prefix : prefixes) stale_.push_back(key_of(prefix, slot));
+    };
+    if (const auto found = sets_.find(name); found != sets_.end()) return forget(found->second->change(std::move(added), std::move(deleted)));
+    if (!name.empty()) gone_.insert(name);
+    forget(added);
+    forget(deleted);
 }
 
 LiveSets::Sizes LiveSets::build()
@@ -100,26 +112,12 @@ void LiveSets::fill(const Maps& maps)
     records_ = std::move(records);
 }
 
-std::vector<std::string> LiveSets::commit(const Maps& maps)
+void LiveSets::commit(const Maps& maps)
 {
     changes_ = maps.get("fw_set_changes");
-    std::map<std::uint32_t, std::string> names;
-    for (const auto& [name, slot] : slots_.all()) names.emplace(slot, name);
-    std::vector<fw_set_change> stale;
-    std::set<std::string> gone;
-    changes_->for_each<fw_set_change, std::uint32_t>([&](const fw_set_change& key, std::uint32_t kind) {
-        const auto name = names.find(key.slot);
-        const auto set = name == names.end() ? sets_.end() : sets_.find(name->second);
-        if (set == sets_.end()) {
-            if (name != names.end()) gone.insert(name->second);
-        } else if ((kind == FW_SET_ADDED ? set->second->added() : set->second->deleted()).contains(prefix_of(key))) {
-            return;
-        }
-        stale.push_back(key);
-    });
-    for (const auto& key : stale) changes_->erase(key);
+    for (const auto& key : stale_) changes_->erase(key);
     slots_.commit(*plan_, maps.get("fw_set_names"));
-    return {gone.begin(), gone.end()};
+    stale_ = {};
 }
 
 LiveSet& LiveSets::find(std::string_view name)
@@ -156,7 +154,9 @@ std::size_t LiveSets::changes() const
 void LiveSets::change(std::string_view name, const std::vector<Prefix>& added, const std::vector<Prefix>& deleted)
 {
     LiveSet& set = find(name);
-    if (changes() + added.size() + deleted.size() > FW_SET_CHANGES)
+    const auto is_undone = [](const std::set<Prefix>& changes) { return [&](const Prefix& prefix) { return changes.contains(prefix); }; };
+    const auto undone = std::count_if(added.begin(), added.end(), is_undone(set.deleted())) + std::count_if(deleted.begin(), deleted.end(), is_undone(set.added()));
+    if (changes() + added.size() + deleted.size() > FW_SET_CHANGES + 2 * static_cast<std::size_t>(undone))
         throw std::runtime_error{fmt::format("at most {} changes of sets are kept beside the configuration: put them into the configuration and reload",
                                              +FW_SET_CHANGES)};
     const auto number = number_of(name);
@@ -174,7 +174,7 @@ void LiveSets::change(std::string_view name, const std::vector<Prefix>& added, c
 
 void LiveSets::make_room(const LiveSet& set, const std::vector<Prefix>& added, const std::vector<Prefix>& deleted)
 {
-    std::size_t changes = added.size() + deleted.size();
+    std::size_t changes = added.size();
     for (const auto& prefix : deleted) changes += set.count_inside(prefix);
     if (trees_.has_room(changes, wait_for_packets_in_flight)) return;
     ++refusals_;

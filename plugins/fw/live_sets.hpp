@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,8 +41,10 @@ public:
     Sizes build();
     /// Fills the maps, of those sizes.
     void fill(const Maps& maps);
-    /// State: names, and no changes but those that were taken over. Gives the names of sets that are gone and had changes.
-    std::vector<std::string> commit(const Maps& maps);
+    /// State: names, and no changes but those that were taken over.
+    void commit(const Maps& maps);
+    /// Sets that are gone and had changes.
+    const std::set<std::string>& gone() const { return gone_; }
 
     // Live.
 
@@ -62,6 +65,7 @@ private:
     /// The set's bit in rules, if they ask for it.
     std::optional<std::size_t> number_of(std::string_view name) const;
     std::size_t changes() const;
+    void take_over(const std::string& name, std::uint32_t slot, std::vector<Prefix> added, std::vector<Prefix> deleted);
     void make_room(const LiveSet& set, const std::vector<Prefix>& added, const std::vector<Prefix>& deleted);
     void remember(const LiveSet& set, std::uint32_t slot, const std::vector<Prefix>& added, const std::vector<Prefix>& deleted) const;
 
@@ -75,6 +79,8 @@ private:
     MappedArray<fw_set_record> records_;
     Slots slots_{FW_SET_NAMES};
     std::optional<Slots::Plan> plan_;
+    std::vector<fw_set_change> stale_; ///< changes that are to be forgotten with the commit
+    std::set<std::string> gone_;
     std::optional<MapRef> changes_;
 };
 

@@ -82,14 +82,14 @@ std::span<Cell> SetTrees::covered(Cell page, const Bits& bits, unsigned depth)
 void SetTrees::ensure(std::size_t changes)
 {
     pages_.ensure(changes);
-    records_.ensure(2 * changes + 2);
+    records_.ensure(2 * changes);
 }
 
 bool SetTrees::has_room(std::size_t changes, const std::function<void()>& wait)
 {
     ensure(changes);
-    if (pages_.left() >= changes && records_.left() >= 2 * changes + 2) return true;
-    if (pages_.left_after_wait() < changes || records_.left_after_wait() < 2 * changes + 2) return false;
+    if (pages_.left() >= changes && records_.left() >= 2 * changes) return true;
+    if (pages_.left_after_wait() < changes || records_.left_after_wait() < 2 * changes) return false;
     wait();
     pages_.wait();
     records_.wait();
@@ -235,6 +235,7 @@ Cell SetTrees::shrunk_page(const fw_set_page& page, Cell cell, unsigned depth, c
         number = i;
     }
     if (only == FW_CELL_NONE || is_record(only)) return only;
+    if (records_.left() == 0) return cell; // as good, only larger
     return make_record({first_bits(bits.value, depth) | number << (kBits - kStride - depth), depth + kStride}, only);
 }
 

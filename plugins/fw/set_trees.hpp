@@ -81,13 +81,14 @@ public:
 
     /// Elements that all maps need, and `more` prefixes at the worst.
     std::size_t pages_for(std::size_t more) const { return pages_.extent() + more; }
-    std::size_t records_for(std::size_t more) const { return records_.extent() + 2 * more + 2; }
+    std::size_t records_for(std::size_t more) const { return records_.extent() + 2 * more; }
 
     /// Copies the trees into the memory of the fast path and goes on there. Memory must outlive this.
     void move_to(std::span<fw_set_roots> roots, std::span<fw_set_page> pages, std::span<fw_set_record> records);
 
-    /// Whether `changes` find room for certain: one for each prefix to be inserted or erased, and each that lies in an erased one. `wait` is called where memory that was in use has to be free of
-    /// packets first: it returns when all that are under way now are done.
+    /// Whether `changes` find room for certain: one for each prefix to be inserted, and each that lies in an erased one.
+    /// `wait` is called where memory that was in use has to be free of packets first: it returns when all that are under way
+    /// now are done.
     bool has_room(std::size_t changes, const std::function<void()>& wait);
 
     void insert(std::size_t set, const Prefix& prefix);

@@ -100,7 +100,8 @@ public:
     void commit(std::shared_ptr<const Maps> maps) noexcept override
     try {
         slots_->commit(*plan_, maps->get("fw_rule_names"));
-        for (const auto& name : sets_.commit(*maps)) host_.log().info("set {}: is not in the configuration any more: its live changes are forgotten", name);
+        sets_.commit(*maps);
+        for (const auto& name : sets_.gone()) host_.log().info("set {}: is not in the configuration any more: its live changes are forgotten", name);
         Live live{maps, std::move(listed_), std::move(log_names_), {}, {}, Limits{maps->get("fw_due")}, {}, {}};
         if (policy_.asks_state()) live.connections.emplace(*maps, timeouts_);
         live.book = make_rule_book(std::move(policy_), std::move(ports_), sets_.all());
