@@ -50,9 +50,9 @@ std::string fw(unsigned count)
     return text + "      - {name: last, dst: 10.0.0.0/8, proto: udp, dport: 7, action: allow}\n";
 }
 
-/// Connections are tracked; the packet's is established.
+/// Connections are tracked; the packet's is established, and stays so however long a round takes.
 const std::string kStateful =
-    "  fw:\n    default: drop\n    rules:\n      - {name: last, state: established, action: allow}\n"
+    "  fw:\n    default: drop\n    timeouts: {udp: 1h}\n    rules:\n      - {name: last, state: established, action: allow}\n"
     "      - {name: begins, state: new, proto: udp, dport: 7, action: allow}\n";
 const std::string kDpi = "  dpi: {}\n";
 const std::string kLb =
