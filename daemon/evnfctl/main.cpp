@@ -37,6 +37,7 @@ constexpr std::string_view kUsage = R"(usage: evnfctl [OPTIONS] COMMAND
   check FILE             validates a configuration file; needs no daemon
   INSTANCE VERB [ARG…]   asks a plugin: fw rules, fw unused, fw explain PACKET, fw log, fw connections, fw tracking,
                          dpi flows, dpi apps, lb backends, lb connections
+  fw set VERB …          sets of prefixes: list [NAME], add NAME PREFIX…, del NAME PREFIX…, load NAME FILE, reset NAME
   fw import iptables-save FILE
                          writes rules of fw that decide as iptables does; needs no daemon
 
@@ -102,6 +103,12 @@ std::pair<std::string, std::vector<std::string>> command_of(const std::vector<st
     }
     if (words.size() < 2) throw UsageError{fmt::format("unknown command: {}; see evnfctl --help", first)};
     return {first + ' ' + words[1], {words.begin() + 2, words.end()}};
+}
+
+/// The daemon reads the file of `INSTANCE set load NAME FILE`, and has another working directory.
+void make_file_absolute(const std::string& command, std::vector<std::string>& args)
+{
+    if (command.ends_with(" set") && args.size() == 3 && args[0] == "load") args[2] = std::filesystem::absolute(args[2]);
 }
 
 /// What a reload on trial asks for; the answer without it.
@@ -197,6 +204,7 @@ void run(const Arguments& arguments)
         check(words[1]);
     }
     auto [command, args] = command_of(words);
+    make_file_absolute(command, args);
     if (!arguments.trial.empty()) {
         if (command != "reload") throw UsageError{"--confirm goes with reload"};
         args = {"--confirm", arguments.trial};

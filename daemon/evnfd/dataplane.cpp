@@ -2,15 +2,10 @@
 #include "dataplane.hpp"
 
 #include <fmt/format.h>
-#include <linux/membarrier.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <limits>
 #include <set>
-#include <thread>
 #include <utility>
 
 namespace evnf {
@@ -119,6 +114,7 @@ Dataplane::Dataplane(InstanceContext context, const PinDirectory* pins, bool dry
       ports_{Slots::read(state_.names_of_ports())},
       stages_{Slots::read(state_.names_of_stages(), EVNF_STAGE_FIRST_PLUGIN)}
 {
+    context_.state = [this](const auto& instance, const auto& name) { return state_.find(instance, name); };
 }
 
 Dataplane::~Dataplane() = default;
@@ -280,14 +276,6 @@ std::string Dataplane::stage_name(std::uint32_t stage) const
     for (const auto& [name, slot] : stages_.all())
         if (slot == stage) return name;
     return "";
-}
-
-void wait_for_packets_in_flight()
-{
-    // Waits for an RCU grace period: programs run inside RCU read-side sections.
-    if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0) return;
-    // Not on kernels with nohz_full CPUs; a packet is through a chain in microseconds.
-    std::this_thread::sleep_for(std::chrono::milliseconds{100});
 }
 
 } // namespace evnf

@@ -85,7 +85,4 @@ private:
     std::unique_ptr<Generation> generation_;
 };
 
-/// Returns when every packet that was in a program at the time of the call has left it.
-void wait_for_packets_in_flight();
-
 } // namespace evnf

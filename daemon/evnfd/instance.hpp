@@ -5,6 +5,7 @@
 #include <spdlog/logger.h>
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -24,6 +25,7 @@ struct InstanceContext {
     std::filesystem::path plugin_dir;
     bool rings_by_hand = false;      ///< --replay and tests: consumers run in drain()
     std::shared_ptr<LoopActivity> activity = std::make_shared<LoopActivity>();
+    std::function<std::optional<MapRef>(const std::string& instance, const std::string& map)> state = {}; ///< none in --check
 };
 
 /// Every call into the plugin goes through here; what it throws leaves as std::runtime_error that names the instance.
@@ -62,6 +64,7 @@ public:
     std::uint64_t jiffies() const override { return context_.clock ? context_.clock->jiffies() : 0; }
     unsigned jiffies_per_second() const override { return context_.clock ? context_.clock->jiffies_per_second() : 1; }
     void consume(std::string name, RingThread thread, RingConsumer consumer) override;
+    std::optional<MapRef> state(const std::string& name) const override { return context_.state ? context_.state(name_, name) : std::nullopt; }
 
 private:
     struct RingRequest {

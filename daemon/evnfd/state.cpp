@@ -191,7 +191,7 @@ try {
 std::optional<MapRef> StateStore::find(const std::string& owner, const std::string& name) const
 {
     const auto found = maps_.find({owner, name});
-    if (found == maps_.end()) return std::nullopt;
+    if (found == maps_.end() || discarded_.contains(owner)) return std::nullopt;
     return MapRef{found->second.get(), name};
 }
 

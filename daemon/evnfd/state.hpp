@@ -74,7 +74,7 @@ public:
     /// Removes all state but that of `used` and the framework's records.
     void keep_only(const std::set<StateKey>& used) noexcept;
 
-    /// The map of that owner and name, of whatever shape.
+    /// The map of that owner and name, of whatever shape, unless it was discarded.
     std::optional<MapRef> find(const std::string& owner, const std::string& name) const;
     MapRef names_of_ports() const { return get("port_names"); }
     MapRef names_of_stages() const { return get("stage_names"); }

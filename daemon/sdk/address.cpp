@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include <evnf/address.hpp>
 
+#include <arpa/inet.h>
+
+#include <algorithm>
 #include <boost/asio/ip/address.hpp>
 #include <charconv>
 #include <cstring>
@@ -11,14 +14,13 @@ namespace asio_ip = boost::asio::ip;
 
 std::optional<Address> Address::parse(std::string_view text)
 {
-    boost::system::error_code error;
-    const auto parsed = asio_ip::make_address(std::string{text}, error);
-    if (error || (parsed.is_v6() && parsed.to_v6().scope_id() != 0)) return std::nullopt;
-    const auto bytes =
-        (parsed.is_v4() ? asio_ip::make_address_v6(asio_ip::v4_mapped, parsed.to_v4()) : parsed.to_v6()).to_bytes();
+    char terminated[INET6_ADDRSTRLEN] = {};
+    if (text.size() >= sizeof terminated) return std::nullopt;
+    text.copy(terminated, text.size());
     Address address;
-    std::memcpy(address.raw.bytes, bytes.data(), bytes.size());
-    return address;
+    address.raw.bytes[10] = address.raw.bytes[11] = 0xff;
+    if (inet_pton(AF_INET, terminated, &address.raw.words[3]) == 1 || inet_pton(AF_INET6, terminated, address.raw.bytes) == 1) return address;
+    return std::nullopt;
 }
 
 bool Address::is_v4() const noexcept
@@ -49,8 +51,9 @@ namespace {
 
 Address masked(Address address, unsigned length)
 {
-    for (unsigned bit = length; bit < 128; ++bit)
-        address.raw.bytes[bit / 8] &= static_cast<unsigned char>(~(0x80u >> bit % 8));
+    auto* const bytes = address.raw.bytes;
+    if (length % 8) bytes[length / 8] &= static_cast<unsigned char>(0xff00 >> length % 8);
+    std::fill(bytes + (length + 7) / 8, bytes + sizeof address.raw.bytes, 0);
     return address;
 }
 

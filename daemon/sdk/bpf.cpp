@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include <evnf/bpf.hpp>
 
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#include <chrono>
+#include <thread>
 
 #include <fmt/format.h>
 
@@ -96,6 +101,14 @@ std::size_t MapRef::next_batch(std::vector<std::byte>& cursor, std::vector<std::
         more = error == 0;
         return count;
     }
+}
+
+void wait_for_packets_in_flight()
+{
+    // Waits for an RCU grace period: programs run inside RCU read-side sections.
+    if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0) return;
+    // Not on kernels with nohz_full CPUs; a packet is through a chain in microseconds.
+    std::this_thread::sleep_for(std::chrono::milliseconds{100});
 }
 
 } // namespace evnf

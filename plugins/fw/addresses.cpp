@@ -3,11 +3,16 @@
 
 #include <fmt/format.h>
 
+#include <evnf/slots.hpp>
+
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+
+#include "fw_shared.h"
 
 namespace evnf::fw {
 
@@ -21,23 +26,10 @@ std::string_view trimmed(std::string_view text)
     return text.substr(begin, text.find_last_not_of(blanks) - begin + 1);
 }
 
-/// One prefix a line; blank lines and what follows a '#' do not count.
 std::vector<Prefix> read_file(const Node& node)
 {
     const auto path = std::filesystem::path{node.problems().file()}.parent_path() / node.string();
-    std::ifstream file{path};
-    std::vector<Prefix> prefixes;
-    std::string line, why;
-    for (int number = 1; std::getline(file, line); ++number) {
-        const auto text = trimmed(std::string_view{line}.substr(0, line.find('#')));
-        if (text.empty()) continue;
-        if (const auto prefix = Prefix::parse(text, why))
-            prefixes.push_back(*prefix);
-        else
-            node.error(fmt::format("{}:{}: '{}' {}", path.string(), number, text, why));
-    }
-    if (!file.eof()) node.error(fmt::format("cannot read {}: {}", path.string(), std::strerror(errno)));
-    return prefixes;
+    return read_prefix_file(path, [&](const std::string& problem) { node.error(problem); });
 }
 
 std::vector<Prefix> read_set(const Node& node)
@@ -61,8 +53,8 @@ void add(Addresses& addresses, std::string_view text, const Node& node, const Se
         const auto set = sets.find(text.substr(1));
         if (set == sets.end())
             node.error(fmt::format("there is no '{}' in sets", text.substr(1)));
-        else
-            addresses.prefixes.insert(addresses.prefixes.end(), set->second.begin(), set->second.end());
+        else if (std::find(addresses.sets.begin(), addresses.sets.end(), set->first) == addresses.sets.end())
+            addresses.sets.push_back(set->first);
         return;
     }
     std::string why;
@@ -80,11 +72,32 @@ bool lacks_quotes(const Node& node)
 
 } // namespace
 
+std::vector<Prefix> read_prefix_file(const std::filesystem::path& path, const std::function<void(const std::string&)>& problem)
+{
+    std::ifstream file{path};
+    std::vector<Prefix> prefixes;
+    std::string line, why;
+    for (int number = 1; std::getline(file, line); ++number) {
+        const auto text = trimmed(std::string_view{line}.substr(0, line.find('#')));
+        if (text.empty()) continue;
+        if (const auto prefix = Prefix::parse(text, why))
+            prefixes.push_back(*prefix);
+        else
+            problem(fmt::format("{}:{}: '{}' {}", path.string(), number, text, why));
+    }
+    if (!file.eof()) problem(fmt::format("cannot read {}: {}", path.string(), std::strerror(errno)));
+    return prefixes;
+}
+
 Sets read_sets(const Node& node)
 {
     Sets sets;
     Map map{node};
-    for (const auto& [name, value] : map.entries()) sets[name] = read_set(value);
+    for (const auto& [name, value] : map.entries()) {
+        if (name.size() >= kSlotNameSize) value.error(fmt::format("the name of a set must be shorter than {} bytes", kSlotNameSize));
+        sets[name] = read_set(value);
+    }
+    if (sets.size() > FW_SET_NAMES) node.error(fmt::format("has {} sets; this version takes at most {}", sets.size(), +FW_SET_NAMES));
     return sets;
 }
 
@@ -107,6 +120,20 @@ Addresses read_addresses(const Node& node, const Sets& sets)
         add(addresses, std::string_view{text}.substr(negated ? 1 : 0), elements[i], sets);
     }
     return addresses;
+}
+
+Number128 number_of(const Address& address)
+{
+    Number128 number = 0;
+    for (const auto byte : address.raw.bytes) number = number << 8 | byte;
+    return number;
+}
+
+Address address_of(Number128 number)
+{
+    Address address;
+    for (int byte = 15; byte >= 0; --byte, number >>= 8) address.raw.bytes[byte] = static_cast<std::uint8_t>(number);
+    return address;
 }
 
 std::optional<std::uint64_t> mac_address(std::string_view text)

@@ -40,6 +40,11 @@ struct fw_place {
 	__u32 best;  /* the first rule found so far */
 };
 
+/* Which sets were asked about an address, and which of them hold it: a bit each. */
+struct fw_sets_seen {
+	__u64 known, in;
+};
+
 /*
  * A search under way. It is in a map and not on the stack, since the verifier
  * would tell apart all that may stand there, and follow each.
@@ -48,6 +53,7 @@ struct fw_search {
 	struct fw_l4 l4;
 	struct fw_track track;
 	struct fw_key key;
+	struct fw_sets_seen sets[FW_SIDES];
 	struct fw_place place;
 	__u32 rows[FW_FIELDS];
 	__u32 family;
@@ -214,6 +220,8 @@ static __always_inline __u32 fw_lowest(__u64 bits)
 	return bit & 63;
 }
 
+#include "sets.bpf.h"
+
 struct fw_five_rows {
 	const struct fw_row *of[FW_FIELDS];
 };
@@ -312,8 +320,12 @@ static __always_inline bool fw_has_the_rest(const struct fw_entry *entry, const 
 	if (conditions & FW_IF_SRC_GROUP &&
 	    fw_is_in_group(search, FW_ROW_SRC, entry->src_group) == !!(conditions & FW_SRC_NOT_IN_GROUP))
 		return false;
-	return !(conditions & FW_IF_DST_GROUP) ||
-	       fw_is_in_group(search, FW_ROW_DST, entry->dst_group) != !!(conditions & FW_DST_NOT_IN_GROUP);
+	if (conditions & FW_IF_DST_GROUP &&
+	    fw_is_in_group(search, FW_ROW_DST, entry->dst_group) == !!(conditions & FW_DST_NOT_IN_GROUP))
+		return false;
+	if (conditions & FW_IF_SRC_SETS && !fw_meets_sets(entry, search, FW_SRC))
+		return false;
+	return !(conditions & FW_IF_DST_SETS) || fw_meets_sets(entry, search, FW_DST);
 }
 
 static __always_inline bool fw_is_too_early(const struct fw_entry *entry, const struct fw_search *search)
@@ -433,6 +445,7 @@ static __always_inline void fw_begin(struct fw_search *search, const struct evnf
 	search->key.l4 = ports | pkt->protocol;
 	search->key.l2 = mac << 16 | pkt->vlan[0];
 	search->family = pkt->ip_version == 4 ? FW_V4 : FW_V6;
+	search->sets[FW_SRC] = search->sets[FW_DST] = (struct fw_sets_seen){};
 	search->place.bits = 0;
 	search->place.entry = FW_NOTHING;
 	search->place.best = fw_config.rules;

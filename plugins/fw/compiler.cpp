@@ -87,6 +87,7 @@ public:
 
     Tables compile()
     {
+        tables_.sets = matches_.sets;
         if (are_few()) return few();
         tables_.protocols.resize(FW_PROTOCOL_ROWS);
         for (const auto family : {FW_V4, FW_V6}) {

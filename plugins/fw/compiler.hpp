@@ -21,6 +21,7 @@ struct Tables {
     std::vector<fw_tuple> tuples;
     std::vector<fw_bucket> buckets;
     std::vector<fw_entry> entries;
+    std::vector<std::string> sets; ///< no map: the sets that entries ask for, by the number of their bit
 };
 
 /// At most FW_MAX_RULES rules. Throws std::length_error, which says what of the rules is too much.

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <map>
 #include <utility>
 
@@ -24,15 +23,6 @@ constexpr std::size_t kMostListed = 16;
 constexpr std::size_t kMostShown = 4;
 
 // --- comparing ----------------------------------------------------------------------------------
-
-/// Without the bit by bit work of Prefix::contains(): sets are long.
-bool is_inside(const Prefix& prefix, const Address& address)
-{
-    if (prefix.is_v4() != address.is_v4()) return false;
-    const auto bytes = prefix.length / 8, bits = prefix.length % 8;
-    const auto *a = prefix.address.raw.bytes, *b = address.raw.bytes;
-    return std::memcmp(a, b, bytes) == 0 && (bits == 0 || ((a[bytes] ^ b[bytes]) & (0xff00 >> bits)) == 0);
-}
 
 /// Compares rules with one packet; a condition that rules share is looked at once.
 class Comparer {
@@ -75,11 +65,7 @@ private:
     {
         if (!condition) return Answer::yes;
         const auto [found, is_new] = known.try_emplace(condition.get());
-        if (is_new) {
-            const auto& [prefixes, negated] = condition->addresses;
-            found->second = negated != std::any_of(prefixes.begin(), prefixes.end(),
-                                                   [&](const Prefix& prefix) { return is_inside(prefix, address); });
-        }
+        if (is_new) found->second = condition->holds(address);
         return answer(found->second);
     }
 
@@ -135,10 +121,12 @@ std::string listed(const List& list, Text text)
 
 std::string addresses_text(const AddressCondition& condition)
 {
-    const auto& [addresses, set] = *condition;
-    const char* const mark = addresses.negated ? "!" : "";
-    if (!set.empty()) return fmt::format("{}${}", mark, set);
-    return listed(addresses.prefixes, [&](const Prefix& prefix) { return mark + prefix.text(); });
+    const auto& [prefixes, sets, negated] = condition->addresses;
+    const char* const mark = negated ? "!" : "";
+    std::vector<std::string> texts;
+    for (const auto& set : sets) texts.push_back(fmt::format("{}${}", mark, set));
+    if (!prefixes.empty()) texts.push_back(listed(prefixes, [&](const Prefix& prefix) { return mark + prefix.text(); }));
+    return fmt::format("{}", fmt::join(texts, ", "));
 }
 
 std::string ports_text(const std::vector<PortRange>& ranges)

@@ -12,6 +12,7 @@
 #include "explain.hpp"
 #include "log.hpp"
 #include "rules.hpp"
+#include "set_verbs.hpp"
 #include "staged.hpp"
 #include "views.hpp"
 
@@ -57,10 +58,11 @@ public:
         if (verb == "explain") return fw::explain(live_.book, read_packet(fmt::format("{}", fmt::join(args, " ")), live_.book.ports));
         if (verb == "log") return log_.answer(args);
         if (verb == "rules" && args.empty()) return show_rules(live_, now());
+        if (verb == "set") return answer_set(live_, args);
         if (verb == "unused" && args.empty()) return show_unused(live_);
         if (verb == "connections") return show_connections(live_, args, now());
         if (verb == "tracking" && args.empty()) return show_tracking(live_);
-        throw UnknownVerb{{"connections", "explain", "log", "rules", "tracking", "unused"}};
+        throw UnknownVerb{{"connections", "explain", "log", "rules", "set", "tracking", "unused"}};
     }
 
     boost::json::value explain(const evnf_packet&, std::uint64_t note) override

@@ -8,6 +8,7 @@
 #define FW_SHARED_H
 
 #include "connections_shared.h"
+#include "sets_shared.h"
 
 enum {
 	FW_MAX_RULES = 16384,
@@ -15,7 +16,7 @@ enum {
 	FW_DEFAULT_SLOT = 0,
 	FW_MAX_TUPLES = 2048, /* of a family */
 	FW_WORDS = FW_MAX_TUPLES / 64,
-	FW_MAX_GROUPS = 64,   /* of a side: sets and long or negated lists of addresses */
+	FW_MAX_GROUPS = 64,   /* of a side: long or negated lists of addresses */
 	FW_WAYS = 8,          /* lists in a bucket */
 	FW_BISECTIONS = 24,   /* of the points of a block, which are fewer than 2^24 */
 	FW_MAX_STEPS = 4096,  /* looks into tuples and at entries that one packet may cost */
@@ -147,6 +148,10 @@ enum fw_condition {
 	FW_DST_NOT_IN_GROUP = 1 << 14,
 	FW_LAST = 1 << 15, /* of its list */
 	FW_IF_STATE = 1 << 16,
+	FW_IF_SRC_SETS = 1 << 17,
+	FW_IF_DST_SETS = 1 << 18,
+	FW_SRC_NOT_IN_SETS = 1 << 19, /* in none of them */
+	FW_DST_NOT_IN_SETS = 1 << 20,
 };
 
 /* A rule, or one of those that it stands for: lists and ranges are several. Complete: hashes only lead to it. */
@@ -156,6 +161,7 @@ struct fw_entry {
 	__u64 in_ports; /* a bit for each port's index */
 	__u64 dscps;    /* a bit for each DSCP */
 	__u64 mac;      /* as in fw_key.l2, without VLAN */
+	__u64 src_sets, dst_sets; /* a bit for each set: the address is in one of them at least */
 	__u32 conditions;
 	__u32 rule; /* index in fw_rules */
 	__u16 sport_first, sport_last;
@@ -169,7 +175,7 @@ struct fw_entry {
 	__u8 states; /* a bit for each enum fw_state */
 	__u8 pad[3];
 };
-EVNF_STATIC_ASSERT(sizeof(struct fw_entry) == 120);
+EVNF_STATIC_ASSERT(sizeof(struct fw_entry) == 136);
 
 /* Read-only data: what the verifier may rely on, so that it removes the look-ups that nobody needs. */
 struct fw_config {

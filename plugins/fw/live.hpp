@@ -13,6 +13,7 @@
 
 #include "connections.hpp"
 #include "limits.hpp"
+#include "live_sets.hpp"
 #include "rule_book.hpp"
 #include "unused.hpp"
 
@@ -31,9 +32,10 @@ struct Live {
     std::vector<Listed> rules;        ///< in order, the default last
     std::map<std::uint32_t, std::string> log_names; ///< of rules with `log`, by slot
     RuleBook book;
-    std::optional<std::vector<Unreachable>> unreachable; ///< once somebody asked
+    std::optional<std::vector<Unreachable>> unreachable; ///< once somebody asked, until a set changes
     std::optional<Limits> limits;
     std::optional<Connections> connections; ///< where they are tracked
+    LiveSets sets;
 };
 
 } // namespace evnf::fw

@@ -75,10 +75,12 @@ std::vector<Value> distinct(std::vector<Value> values)
     return values;
 }
 
-/// A condition on one side's address, as matches of one family have it: one of some prefixes, or a group.
+/// A condition on one side's address, as matches of one family have it: one of some prefixes, and a group and sets that the
+/// address is in or, negated, in none of.
 struct Side {
     std::vector<Prefix> prefixes;
     int group = -1;
+    std::uint64_t sets = 0;
     bool negated = false;
 };
 
@@ -117,38 +119,71 @@ private:
         return static_cast<int>(groups.size()) - 1;
     }
 
-    /// False where no address of the family meets the condition.
-    bool read_side(std::uint32_t rule, fw_side side, fw_family family, const std::optional<Addresses>& addresses, Side& result)
+    /// A bit each.
+    std::uint64_t bits_of(const std::vector<std::string>& sets, std::uint32_t rule)
     {
-        result.prefixes = {all_of(family)};
-        if (!addresses) return true;
-        const auto prefixes = outermost(addresses->prefixes);
-        result.negated = addresses->negated;
-        if (addresses->negated || prefixes.size() > kShortList) {
-            result.group = group_of(side, prefixes);
-            if (result.group >= 0) return true;
+        std::uint64_t bits = 0;
+        auto& known = matches_.sets;
+        for (const auto& set : sets) {
+            const auto number = std::find(known.begin(), known.end(), set) - known.begin();
+            if (number == FW_MAX_SETS)
+                throw std::length_error{fmt::format("rule '{}': asks for '${}', and the rules before it for {} other sets; this version takes at most {}",
+                                                    rules_[rule].name, set, +FW_MAX_SETS, +FW_MAX_SETS)};
+            if (static_cast<std::size_t>(number) == known.size()) known.push_back(set);
+            bits |= std::uint64_t{1} << number;
         }
-        if (addresses->negated)
-            throw std::length_error{fmt::format("rule '{}': more than {} sets and negated lists in {}", rules_[rule].name, +FW_MAX_GROUPS,
-                                                side == FW_SRC ? "src" : "dst")};
-        result.prefixes.clear();
+        return bits;
+    }
+
+    /// The condition as alternatives: an address meets it where it meets one of them. None where no address of the family does.
+    std::vector<Side> read_side(std::uint32_t rule, fw_side side, fw_family family, const std::optional<Addresses>& addresses)
+    {
+        const std::vector<Prefix> any{all_of(family)};
+        if (!addresses) return {{any}};
+        const auto sets = bits_of(addresses->sets, rule);
+        if (addresses->negated) return {{any, negated_group(rule, side, addresses->prefixes), sets, true}};
+        std::vector<Side> alternatives;
+        if (sets) alternatives.push_back({any, -1, sets, false});
+        const auto prefixes = outermost(addresses->prefixes);
+        const int group = prefixes.size() > kShortList ? group_of(side, prefixes) : -1;
+        if (group >= 0) {
+            alternatives.push_back({any, group, 0, false});
+            return alternatives;
+        }
+        Side listed;
         for (const auto& prefix : prefixes)
-            if (is_of(prefix, family)) result.prefixes.push_back(prefix);
-        return !result.prefixes.empty();
+            if (is_of(prefix, family)) listed.prefixes.push_back(prefix);
+        if (!listed.prefixes.empty()) alternatives.push_back(std::move(listed));
+        return alternatives;
+    }
+
+    /// -1: there are no prefixes to be in.
+    int negated_group(std::uint32_t rule, fw_side side, const std::vector<Prefix>& prefixes)
+    {
+        if (prefixes.empty()) return -1;
+        const int group = group_of(side, outermost(prefixes));
+        if (group >= 0) return group;
+        throw std::length_error{fmt::format("rule '{}': more than {} negated lists in {}", rules_[rule].name, +FW_MAX_GROUPS,
+                                            side == FW_SRC ? "src" : "dst")};
     }
 
     void split(std::uint32_t index, fw_family family)
     {
         const Rule& rule = rules_[index];
-        Side src, dst;
-        if (!read_side(index, FW_SRC, family, rule.src, src) || !read_side(index, FW_DST, family, rule.dst, dst)) return;
+        for (const auto& src : read_side(index, FW_SRC, family, rule.src))
+            for (const auto& dst : read_side(index, FW_DST, family, rule.dst)) split(index, family, src, dst);
+    }
+
+    void split(std::uint32_t index, fw_family family, const Side& src, const Side& dst)
+    {
         Match match;
-        match.entry = conditions_of(rule, index);
+        match.entry = conditions_of(rules_[index], index);
         set_groups(match.entry, src, dst);
+        set_sets(match.entry, src, dst);
         for (const auto& source : src.prefixes)
             for (const auto& destination : dst.prefixes) {
                 set_addresses(match, source, destination);
-                split_l2(rule, family, match);
+                split_l2(rules_[index], family, match);
             }
     }
 
@@ -187,6 +222,14 @@ private:
             entry.conditions |= FW_IF_DST_GROUP | (dst.negated ? FW_DST_NOT_IN_GROUP : 0);
             entry.dst_group = static_cast<std::uint8_t>(dst.group);
         }
+    }
+
+    static void set_sets(fw_entry& entry, const Side& src, const Side& dst)
+    {
+        if (src.sets) entry.conditions |= FW_IF_SRC_SETS | (src.negated ? FW_SRC_NOT_IN_SETS : 0);
+        if (dst.sets) entry.conditions |= FW_IF_DST_SETS | (dst.negated ? FW_DST_NOT_IN_SETS : 0);
+        entry.src_sets = src.sets;
+        entry.dst_sets = dst.sets;
     }
 
     static void set_addresses(Match& match, const Prefix& src, const Prefix& dst)

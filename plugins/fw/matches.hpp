@@ -12,7 +12,7 @@
 
 namespace evnf::fw {
 
-/// Sets of addresses too large, or negated, to be taken apart: a match asks whether an address is in the group.
+/// Lists of addresses too long, or negated, to be taken apart: a match asks whether an address is in the group.
 /// Both families' prefixes, each group once.
 using Groups = std::vector<std::vector<Prefix>>;
 
@@ -34,6 +34,7 @@ struct Match {
 struct Matches {
     std::array<std::vector<Match>, FW_FAMILIES> of; ///< by family; in the order of the rules
     std::array<Groups, FW_SIDES> groups;
+    std::vector<std::string> sets; ///< that entries ask for, by the number of their bit
 };
 
 /// Throws std::length_error, which says what is too much and of which rule.

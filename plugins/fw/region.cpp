@@ -20,17 +20,10 @@ constexpr std::size_t kLongList = 64;
 constexpr std::uint8_t kAnyState = (1 << FW_STATES) - 1;
 constexpr std::uint8_t kLater = 1 << EVNF_FRAGMENT_LATER, kAnyFragment = 1 << EVNF_FRAGMENT_NONE | 1 << EVNF_FRAGMENT_FIRST | kLater;
 
-Number128 number_of(const Address& address)
-{
-    Number128 number = 0;
-    for (const auto byte : address.raw.bytes) number = number << 8 | byte;
-    return number;
-}
-
-AddressRanges ranges_of(const Addresses& addresses)
+AddressRanges ranges_of(const SharedAddresses& condition)
 {
     AddressRanges ranges;
-    for (const auto& prefix : addresses.prefixes) {
+    for (const auto& prefix : condition.prefixes()) {
         const auto first = number_of(prefix.address);
         const auto last = prefix.length == 0 ? ~Number128{0} : first | ((Number128{1} << (128 - prefix.length)) - 1);
         if (prefix.is_v4())
@@ -40,7 +33,7 @@ AddressRanges ranges_of(const Addresses& addresses)
     }
     ranges.v4 = normalised(std::move(ranges.v4));
     ranges.v6 = normalised(std::move(ranges.v6));
-    if (!addresses.negated) return ranges;
+    if (!condition.addresses.negated) return ranges;
     return {complement(ranges.v4), complement(ranges.v6)};
 }
 
@@ -158,8 +151,8 @@ std::shared_ptr<const AddressRanges> RegionMaker::addresses(const AddressConditi
     if (kept) return kept;
     AddressRanges ranges{all_numbers<std::uint32_t>(), all_numbers<Number128>()};
     if (condition) {
-        prefixes_ += condition->addresses.prefixes.size();
-        ranges = prefixes_ <= kMostPrefixes ? ranges_of(condition->addresses) : AddressRanges{{}, {}, false};
+        prefixes_ += condition->size();
+        ranges = prefixes_ <= kMostPrefixes ? ranges_of(*condition) : AddressRanges{{}, {}, false};
     }
     return kept = std::make_shared<const AddressRanges>(std::move(ranges));
 }

@@ -15,8 +15,6 @@
 
 namespace evnf::fw {
 
-__extension__ typedef unsigned __int128 Number128;
-
 /// What a condition on addresses holds for. Not known where the list was too long to be looked at: then it contains
 /// itself, and nothing else is said of it.
 struct AddressRanges {

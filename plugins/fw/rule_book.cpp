@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "rule_book.hpp"
 
+#include <algorithm>
+#include <cstring>
 #include <map>
+#include <tuple>
 #include <utility>
 
 namespace evnf::fw {
@@ -11,15 +14,24 @@ namespace {
 /// Shorter lists are not worth being looked for.
 constexpr std::size_t kLongList = 16;
 
+/// Without the bit by bit work of Prefix::contains().
+bool is_inside(const Prefix& prefix, const Address& address)
+{
+    if (prefix.is_v4() != address.is_v4()) return false;
+    const auto bytes = prefix.length / 8, bits = prefix.length % 8;
+    const auto *a = prefix.address.raw.bytes, *b = address.raw.bytes;
+    return std::memcmp(a, b, bytes) == 0 && (bits == 0 || ((a[bytes] ^ b[bytes]) & (0xff00 >> bits)) == 0);
+}
+
 class Shelf {
 public:
-    explicit Shelf(const Sets& sets) : sets_{sets} {}
+    explicit Shelf(const NamedSets& sets) : sets_{sets} {}
 
     AddressCondition keep(std::optional<Addresses> addresses)
     {
         if (!addresses) return nullptr;
-        if (addresses->prefixes.size() < kLongList) return make(std::move(*addresses));
-        auto& similar = long_[{addresses->prefixes.size(), addresses->negated}];
+        if (addresses->sets.empty() && addresses->prefixes.size() < kLongList) return make(std::move(*addresses));
+        auto& similar = shared_[{addresses->sets, addresses->prefixes.size(), addresses->negated}];
         for (const auto& kept : similar)
             if (kept->addresses.prefixes == addresses->prefixes) return kept;
         similar.push_back(make(std::move(*addresses)));
@@ -30,21 +42,43 @@ private:
     AddressCondition make(Addresses addresses) const
     {
         SharedAddresses shared{std::move(addresses), {}};
-        for (const auto& [name, prefixes] : sets_)
-            if (prefixes == shared.addresses.prefixes) shared.set = name;
+        for (const auto& name : shared.addresses.sets) shared.sets.push_back(sets_.at(name));
         return std::make_shared<const SharedAddresses>(std::move(shared));
     }
 
-    const Sets& sets_;
-    std::map<std::pair<std::size_t, bool>, std::vector<AddressCondition>> long_;
+    const NamedSets& sets_;
+    std::map<std::tuple<std::vector<std::string>, std::size_t, bool>, std::vector<AddressCondition>> shared_;
 };
 
 } // namespace
 
-RuleBook make_rule_book(Policy policy, PortNames ports)
+bool SharedAddresses::holds(const Address& address) const
+{
+    const auto& prefixes = addresses.prefixes;
+    const bool found = std::any_of(prefixes.begin(), prefixes.end(), [&](const Prefix& prefix) { return is_inside(prefix, address); }) ||
+                       std::any_of(sets.begin(), sets.end(), [&](const auto& set) { return set->contains(address); });
+    return found != addresses.negated;
+}
+
+std::vector<Prefix> SharedAddresses::prefixes() const
+{
+    auto all = addresses.prefixes;
+    all.reserve(size());
+    for (const auto& set : sets) set->for_each([&](const Prefix& prefix) { all.push_back(prefix); });
+    return all;
+}
+
+std::size_t SharedAddresses::size() const
+{
+    std::size_t sum = addresses.prefixes.size();
+    for (const auto& set : sets) sum += set->size();
+    return sum;
+}
+
+RuleBook make_rule_book(Policy policy, PortNames ports, const NamedSets& sets)
 {
     RuleBook book{{}, policy.fallback, std::move(ports), policy.asks_state()};
-    Shelf shelf{policy.sets};
+    Shelf shelf{sets};
     for (auto& rule : policy.rules) {
         auto src = shelf.keep(std::exchange(rule.src, std::nullopt));
         auto dst = shelf.keep(std::exchange(rule.dst, std::nullopt));

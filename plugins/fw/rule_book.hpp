@@ -6,15 +6,20 @@
 #include <string>
 #include <vector>
 
+#include "live_set.hpp"
 #include "rules.hpp"
 
 namespace evnf::fw {
 
-/// A condition on addresses as a rule has it. Rules with equal ones share it where it is long: a set may have a million
-/// prefixes, and many rules may name it.
+/// A condition on addresses as a rule has it. Rules with equal ones share it where it has sets or is long.
 struct SharedAddresses {
     Addresses addresses;
-    std::string set; ///< the name of the set that it is, if it is one
+    std::vector<std::shared_ptr<const LiveSet>> sets; ///< of addresses.sets; they may change
+
+    bool holds(const Address& address) const;
+    /// Of the condition and its sets, as they are now.
+    std::vector<Prefix> prefixes() const;
+    std::size_t size() const;
 };
 using AddressCondition = std::shared_ptr<const SharedAddresses>;
 
@@ -33,7 +38,8 @@ struct RuleBook {
     bool tracks = false; ///< connections
 };
 
-RuleBook make_rule_book(Policy policy, PortNames ports);
+/// `sets` has all that the rules name.
+RuleBook make_rule_book(Policy policy, PortNames ports, const NamedSets& sets);
 PortNames port_names(const Ports& ports);
 
 } // namespace evnf::fw

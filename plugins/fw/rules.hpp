@@ -74,7 +74,7 @@ inline constexpr std::uint32_t kDefaultMaxLimits = 65536;
 struct Policy {
     std::vector<Rule> rules; ///< the first that matches decides
     fw_action fallback = FW_NETFILTER;
-    Sets sets; ///< as the rules read them
+    Sets sets; ///< what the configuration says of them
     std::uint32_t max_limits = kDefaultMaxLimits; ///< sources, destinations and flows that limits are kept of
     Tracking tracking;
 

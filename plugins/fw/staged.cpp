@@ -6,14 +6,12 @@
 
 #include <evnf/slots.hpp>
 
-#include <sys/mman.h>
-
 #include <algorithm>
-#include <cstring>
 
 #include "compiler.hpp"
 #include "fw_bpf.skel.h"
 #include "fw_tc_bpf.skel.h"
+#include "mapped_array.hpp"
 
 namespace evnf::fw {
 
@@ -32,13 +30,9 @@ std::vector<std::string> names_of(const std::vector<Rule>& rules)
 template <class Row>
 void write_rows(const MapRef& array, const std::vector<Row>& rows)
 {
-    static_assert(sizeof(Row) % 8 == 0, "elements of a mapped array are padded to 8 bytes");
     if (rows.empty()) return;
-    const auto size = rows.size() * sizeof(Row);
-    void* const memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, array.fd(), 0);
-    if (memory == MAP_FAILED) throw_errno(errno, fmt::format("cannot map {} into memory", array.name()));
-    std::memcpy(memory, rows.data(), size);
-    munmap(memory, size);
+    const MappedArray<Row> memory{array, rows.size()};
+    std::copy(rows.begin(), rows.end(), memory.rows().begin());
 }
 
 /// Calls `visit(name, rows)` for each table that is a map of that name.
@@ -64,11 +58,13 @@ public:
         : policy_{std::move(policy)},
           ports_{std::move(ports)},
           tables_{compile(policy_.rules)},
+          sets_{std::move(policy_.sets), tables_.sets},
           timeouts_{timeouts_of(policy_.tracking, host.jiffies_per_second())},
           live_{live},
           host_{host},
           when_live_{std::move(when_live)}
     {
+        sets_.change_like(live_.sets);
     }
 
     std::unique_ptr<FastPath> open(FastPathHook hook) override
@@ -79,6 +75,7 @@ public:
             skeleton.rodata->fw_reject_limit = {FW_REJECTS_PER_SECOND, FW_REJECTS_BURST, host_.jiffies_per_second()};
         });
         for_each_table(tables_, [&](const char* name, const auto& rows) { resize(*fast_path, name, rows.size()); });
+        size_sets(*fast_path);
         resize(*fast_path, "fw_rules", policy_.rules.size() + 1);
         resize(*fast_path, "fw_limits", policy_.has_limits() ? policy_.rules.size() : 0);
         resize(*fast_path, "fw_due", policy_.has_keyed_limits() ? policy_.max_limits : 0);
@@ -90,22 +87,12 @@ public:
     bool leaves_chain() const override { return policy_.leaves_to_netfilter(); }
 
     /// Sets may come from files.
-    std::optional<std::string> inputs() const override
-    {
-        std::string bytes;
-        for (const auto& [name, prefixes] : policy_.sets) {
-            bytes += fmt::format("{} {} ", name, prefixes.size());
-            for (const auto& prefix : prefixes) {
-                bytes.append(reinterpret_cast<const char*>(&prefix.address.raw), sizeof prefix.address.raw);
-                bytes += static_cast<char>(prefix.length);
-            }
-        }
-        return bytes;
-    }
+    std::optional<std::string> inputs() const override { return sets_.inputs(); }
 
     void fill(const Maps& maps) override
     {
         for_each_table(tables_, [&](const char* name, const auto& rows) { write_rows(maps.get(name), rows); });
+        sets_.fill(maps);
         assign_slots(maps);
         fill_rules(maps.get("fw_rules"));
         if (policy_.has_limits()) fill_limits(maps.get("fw_limits"));
@@ -114,9 +101,12 @@ public:
     void commit(std::shared_ptr<const Maps> maps) noexcept override
     try {
         slots_->commit(*plan_, maps->get("fw_rule_names"));
-        Live live{maps, std::move(listed_), std::move(log_names_), {}, {}, Limits{maps->get("fw_due")}, {}};
+        sets_.commit(*maps);
+        for (const auto& name : sets_.gone()) host_.log().info("set {}: is not in the configuration any more: its live changes are forgotten", name);
+        Live live{maps, std::move(listed_), std::move(log_names_), {}, {}, Limits{maps->get("fw_due")}, {}, {}};
         if (policy_.asks_state()) live.connections.emplace(*maps, timeouts_);
-        live.book = make_rule_book(std::move(policy_), std::move(ports_));
+        live.book = make_rule_book(std::move(policy_), std::move(ports_), sets_.all());
+        live.sets = std::move(sets_);
         live_ = std::move(live);
         when_live_();
     } catch (const std::exception& error) {
@@ -143,6 +133,26 @@ private:
         const auto size = std::max<std::size_t>(rows, 1);
         if (const int error = bpf_map__set_max_entries(map, static_cast<std::uint32_t>(size)))
             throw_errno(-error, fmt::format("cannot size map {} for {} entries", name, size));
+    }
+
+    void size_sets(FastPath& fast_path)
+    {
+        if (!set_sizes_) {
+            read_changes();
+            set_sizes_ = sets_.build();
+        }
+        resize(fast_path, "fw_set_roots", set_sizes_->roots);
+        resize(fast_path, "fw_set_pages", set_sizes_->pages);
+        resize(fast_path, "fw_set_records", set_sizes_->records);
+        resize(fast_path, "fw_set_changes", sets_.all().empty() ? 0 : FW_SET_CHANGES);
+    }
+
+    /// At the first generation; later ones know of the changes from the one before.
+    void read_changes()
+    {
+        if (live_.maps) return;
+        const auto names = host_.state("fw_set_names"), changes = host_.state("fw_set_changes");
+        if (names && changes) sets_.read_changes(*names, *changes);
     }
 
     void assign_slots(const Maps& maps)
@@ -188,6 +198,8 @@ private:
     Policy policy_;
     PortNames ports_;
     Tables tables_;
+    LiveSets sets_;
+    std::optional<LiveSets::Sizes> set_sizes_;
     Timeouts timeouts_;
     Live& live_;
     Host& host_;

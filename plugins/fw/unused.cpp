@@ -185,7 +185,7 @@ bool is_quickly_searched(const RuleBook& book)
     std::size_t prefixes = 0;
     for (const auto& rule : book.rules)
         for (const auto* condition : {rule.src.get(), rule.dst.get()})
-            if (condition && seen.insert(condition).second) prefixes += condition->addresses.prefixes.size();
+            if (condition && seen.insert(condition).second) prefixes += condition->size();
     return book.rules.size() <= most_rules && prefixes <= most_prefixes;
 }
 

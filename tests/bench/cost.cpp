@@ -7,7 +7,12 @@
 /// and the balanced service has its VIP's own address as backend, so that lb does all of its work and writes
 /// what was there. Counters prove that every run took the path that the case claims.
 #include <boost/json.hpp>
+#include <fmt/format.h>
+#include <unistd.h>
+
 #include <deque>
+#include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <map>
 #include <optional>
@@ -46,9 +51,9 @@ std::string fw(unsigned count)
     return text + "      - {name: last, dst: 10.0.0.0/8, proto: udp, dport: 7, action: allow}\n";
 }
 
-/// Connections are tracked; the packet's is established.
+/// Connections are tracked; the packet's is established, and stays so however long a round takes.
 const std::string kStateful =
-    "  fw:\n    default: drop\n    rules:\n      - {name: last, state: established, action: allow}\n"
+    "  fw:\n    default: drop\n    timeouts: {udp: 1h}\n    rules:\n      - {name: last, state: established, action: allow}\n"
     "      - {name: begins, state: new, proto: udp, dport: 7, action: allow}\n";
 const std::string kDpi = "  dpi: {}\n";
 const std::string kLb =
@@ -192,6 +197,57 @@ private:
     std::vector<Frame> frames_;
 };
 
+/// A rule that asks for a set of `count` prefixes, spread over what is routed, of one family; the mean over frames half of which
+/// come from the set.
+class SetFirewall {
+public:
+    SetFirewall(unsigned count, bool v4) : name_{"fw-set-" + std::to_string(count) + (v4 ? "-v4" : "-v6")}
+    {
+        std::mt19937 random{count};
+        std::vector<std::string> members;
+        const auto path = std::filesystem::temp_directory_path() / fmt::format("evnf-cost-{}", getpid());
+        std::ofstream file{path};
+        for (unsigned i = 0; i < count; ++i) {
+            members.push_back(v4 ? address4(random) : address6(random));
+            file << members.back() << (v4 ? "\n" : "/64\n");
+        }
+        file.close();
+        chain_.emplace("ports: [{name: a, chain: [fw]}]\nplugins: {fw: {default: next, sets: {s: {file: " + path.string() +
+                       "}}, rules: [{name: r, src: $s, action: allow}]}}\n");
+        std::filesystem::remove(path);
+        for (unsigned i = 0; i < kFrames; ++i) {
+            const auto src = i % 2 ? members[random() % members.size()] : v4 ? address4(random) : address6(random);
+            frames_.push_back(v4 ? packet(Eth{}, Ipv4{.src = src}, Udp{}) : packet(Eth{}, Ipv6{.src = src}, Udp{}));
+        }
+        for (const auto& frame : frames_) chain_->run("a", frame);
+    }
+
+    double measure(unsigned repeat)
+    {
+        double sum = 0;
+        for (const auto& frame : frames_) sum += chain_->cost_ns("a", frame, repeat / kFrames);
+        return sum / kFrames;
+    }
+
+    const std::string& name() const { return name_; }
+
+private:
+    static constexpr unsigned kFrames = 50;
+
+    static std::string address4(std::mt19937& random)
+    {
+        return fmt::format("{}.{}.{}.{}", 1 + random() % 222, random() % 256, random() % 256, random() % 256);
+    }
+    static std::string address6(std::mt19937& random)
+    {
+        return fmt::format("{:x}:{:x}:{:x}:{:x}::", 0x2000 + random() % 0x1000, random() % 65536, random() % 65536, random() % 65536);
+    }
+
+    std::string name_;
+    std::optional<Chain> chain_;
+    std::vector<Frame> frames_;
+};
+
 /// The loop of BPF_PROG_TEST_RUN around a program that does nothing.
 double empty_program_ns(unsigned repeat)
 {
@@ -217,12 +273,16 @@ void measure(unsigned rounds, unsigned repeat)
 {
     std::deque<Subject> subjects; // they do not move
     std::deque<Firewall> firewalls;
+    std::deque<SetFirewall> sets;
     for (const auto& one : cases()) subjects.emplace_back(one);
     for (const unsigned count : {1, 10, 100, 1000, 10000})
         for (const bool of_rules : {true, false}) firewalls.emplace_back(count, of_rules);
+    for (const unsigned count : {10, 1'000'000})
+        for (const bool v4 : {true, false}) sets.emplace_back(count, v4);
     for (unsigned round = 1; round <= rounds; ++round) {
         print("empty-program", "kernel", round, empty_program_ns(repeat));
         for (auto& subject : subjects) print(subject.name(), "evnf", round, subject.measure(repeat));
+        for (auto& set : sets) print(set.name(), "evnf", round, set.measure(repeat));
         for (auto& firewall : firewalls) print(firewall.name(), "evnf", round, firewall.measure(repeat));
     }
 }

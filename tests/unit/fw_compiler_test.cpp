@@ -13,9 +13,12 @@
 using namespace evnf::test;
 using evnf::Node;
 using evnf::Problems;
-using evnf::fw::Tables;
 
 namespace {
+
+struct Tables : evnf::fw::Tables {
+    evnf::fw::Sets contents; ///< of the sets
+};
 
 /// Ports a, b and c, by their letters.
 class Letters final : public evnf::Ports {
@@ -31,7 +34,7 @@ Tables compiled(const std::string& settings)
     const auto policy = evnf::fw::read_policy(Node{root, "", root.Mark(), problems}, Letters{});
     INFO(settings);
     REQUIRE(problems.errors() == std::vector<std::string>{});
-    return evnf::fw::compile(policy.rules);
+    return {evnf::fw::compile(policy.rules), policy.sets};
 }
 
 std::uint64_t number_of(const std::string& bytes, std::size_t first, std::size_t count)
@@ -106,6 +109,15 @@ evnf_address mapped(const std::string& address)
     return raw;
 }
 
+/// Whether one of the sets, a bit each, holds the address.
+bool is_in_sets(const Tables& tables, std::uint64_t sets, const std::string& address)
+{
+    for (std::size_t number = 0; number < tables.sets.size(); ++number)
+        for (const auto& prefix : tables.contents.at(tables.sets[number]))
+            if ((sets >> number & 1) && prefix.is_v4() == (address.size() == 4) && prefix.contains(evnf::Address{mapped(address)})) return true;
+    return false;
+}
+
 bool is_met(const Tables& tables, const fw_entry& entry, const Searched& of)
 {
     const auto& packet = of.packet;
@@ -124,7 +136,9 @@ bool is_met(const Tables& tables, const fw_entry& entry, const Searched& of)
            (!asks(FW_IF_DSCP) || (entry.dscps >> (packet.tos >> 2) & 1)) && (!asks(FW_IF_FRAGMENT) || (entry.fragments >> fragment & 1)) &&
            (!asks(FW_IF_MAC) || of.key.l2 >> 16 == entry.mac) &&
            (!asks(FW_IF_SRC_GROUP) || in_group(of.src, entry.src_group) != asks(FW_SRC_NOT_IN_GROUP)) &&
-           (!asks(FW_IF_DST_GROUP) || in_group(of.dst, entry.dst_group) != asks(FW_DST_NOT_IN_GROUP));
+           (!asks(FW_IF_DST_GROUP) || in_group(of.dst, entry.dst_group) != asks(FW_DST_NOT_IN_GROUP)) &&
+           (!asks(FW_IF_SRC_SETS) || is_in_sets(tables, entry.src_sets, packet.src) != asks(FW_SRC_NOT_IN_SETS)) &&
+           (!asks(FW_IF_DST_SETS) || is_in_sets(tables, entry.dst_sets, packet.dst) != asks(FW_DST_NOT_IN_SETS));
 }
 
 /// The bits that are in the rows of all fields that rules ask for.
@@ -223,7 +237,8 @@ TEST_CASE("fw: few rules have no tables but their entries")
     CHECK(tables.config.few);
     CHECK(tables.entries.size() == 1);
     CHECK(tables.ports.empty());
-    CHECK_FALSE(compiled("{sets: {s: [10.0.0.1]}, rules: [{name: r0, src: \"!$s\", action: allow}]}").config.few);
+    CHECK(compiled("{sets: {s: [10.0.0.1]}, rules: [{name: r0, src: \"!$s\", action: allow}]}").config.few);
+    CHECK_FALSE(compiled("{rules: [{name: r0, src: \"!10.0.0.1\", action: allow}]}").config.few);
 }
 
 TEST_CASE("fw: tuples are numbered by their first rules")
@@ -287,4 +302,33 @@ TEST_CASE("fw: nothing lies in an empty set")
     };
     CHECK(with("$none") == "default");
     CHECK(with("\"!$none\"") == "r0");
+}
+
+TEST_CASE("fw: sets and prefixes in one list are either, or negated, neither")
+{
+    const auto with = [&](const std::string& list, const char* src) {
+        return decide(compiled("{sets: {a: [10.1.0.0/16], b: [10.2.0.0/16]}, rules: [{name: r0, action: drop, src: " + list + "}]}"),
+                      reference_parse(packet(Eth{}, Ipv4{.src = src}, Udp{})), "a");
+    };
+    for (const auto* src : {"10.1.0.1", "10.2.0.1", "10.3.0.1"}) {
+        INFO(src);
+        CHECK(with("[$a, $b, 10.3.0.0/16]", src) == "r0");
+        CHECK(with("[\"!$a\", \"!$b\", \"!10.3.0.0/16\"]", src) == "default");
+    }
+    CHECK(with("[$a, $b, 10.3.0.0/16]", "10.4.0.1") == "default");
+    CHECK(with("[\"!$a\", \"!$b\", \"!10.3.0.0/16\"]", "10.4.0.1") == "r0");
+}
+
+TEST_CASE("fw: rules ask for 64 sets, and no more")
+{
+    const auto settings = [](int count) {
+        std::string sets, rules;
+        for (int i = 0; i < count; ++i) {
+            sets += "s" + std::to_string(i) + ": [], ";
+            rules += "{name: r" + std::to_string(i) + ", src: $s" + std::to_string(i) + ", action: drop}, ";
+        }
+        return "{sets: {" + sets + "}, rules: [" + rules + "]}";
+    };
+    CHECK(compiled(settings(64)).sets.size() == 64);
+    CHECK_THROWS_WITH(compiled(settings(65)), "rule 'r64': asks for '$s64', and the rules before it for 64 other sets; this version takes at most 64");
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// A packet in words, and what the firewall says of it.
 #include <explain.hpp>
+#include <live_sets.hpp>
 
 #include <boost/json.hpp>
 #include <fmt/format.h>
@@ -31,7 +32,8 @@ RuleBook book_of(const std::string& settings)
     auto policy = evnf::fw::read_policy(Node{root, "", root.Mark(), problems}, Letters{});
     INFO(settings);
     REQUIRE(problems.errors() == std::vector<std::string>{});
-    return make_rule_book(std::move(policy), evnf::fw::port_names(Letters{}));
+    const evnf::fw::LiveSets sets{policy.sets, {}};
+    return make_rule_book(std::move(policy), evnf::fw::port_names(Letters{}), sets.all());
 }
 
 json::object explained(const RuleBook& book, const std::string& words)

@@ -119,8 +119,8 @@ TEST_CASE("fw: an address may be one prefix, a list, a set, and their negation")
     CHECK(texts(rule("src: 10.2.0.2").src->prefixes) == Lines{"10.2.0.2/32"});
     CHECK(texts(rule("dst: [10.0.0.0/8, \"2001:db8::/32\"]").dst->prefixes) ==
           Lines{"10.0.0.0/8", "2001:db8::/32"});
-    CHECK(texts(rule("src: [$office, 192.0.2.1]").src->prefixes) ==
-          Lines{"10.10.0.0/16", "2001:db8:1::/48", "192.0.2.1/32"});
+    CHECK(rule("src: [$office, 192.0.2.1, $office]").src->sets == Lines{"office"});
+    CHECK(texts(rule("src: [$office, 192.0.2.1]").src->prefixes) == Lines{"192.0.2.1/32"});
     CHECK_FALSE(rule("src: $office").src->negated);
     CHECK(rule("src: \"!$office\"").src->negated);
     CHECK(rule("src: [\"!10.0.0.0/8\", \"!$office\"]").src->negated);
@@ -423,7 +423,8 @@ TEST_CASE("fw: a set may be a file, one prefix a line")
     const auto outcome = read(yaml, file.directory() / "evnf.yaml");
     CHECK(outcome.errors == Lines{});
     REQUIRE(outcome.policy.rules.size() == 1);
-    CHECK(texts(outcome.policy.rules[0].src->prefixes) ==
+    CHECK(outcome.policy.rules[0].src->sets == Lines{"blocked"});
+    CHECK(texts(outcome.policy.sets.at("blocked")) ==
           Lines{"192.0.2.0/24", "2001:db8::1/128", "198.51.100.7/32"});
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /// Rules that can never decide, because an earlier rule matches all that they match.
+#include <live_sets.hpp>
 #include <unused.hpp>
 
 #include <fmt/format.h>
@@ -33,7 +34,8 @@ RuleBook book_of(const std::string& settings)
     auto policy = evnf::fw::read_policy(Node{root, "", root.Mark(), problems}, Letters{});
     INFO(settings);
     REQUIRE(problems.errors() == std::vector<std::string>{});
-    return make_rule_book(std::move(policy), {});
+    const evnf::fw::LiveSets sets{policy.sets, {}};
+    return make_rule_book(std::move(policy), {}, sets.all());
 }
 
 /// Whether a rule with the first conditions covers a later one with the others.

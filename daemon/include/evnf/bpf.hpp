@@ -173,4 +173,7 @@ private:
     std::string name_;
 };
 
+/// Returns when every packet that was in a program at the time of the call has left it.
+void wait_for_packets_in_flight();
+
 } // namespace evnf

@@ -42,7 +42,7 @@ class logger;
 namespace evnf {
 
 /// Changes whenever a type of this header changes its layout or meaning.
-inline constexpr std::uint32_t kPluginAbi = 2;
+inline constexpr std::uint32_t kPluginAbi = 3;
 
 /// What a copy of a fast path is compiled for. Both are made from one source: see evnf/ctx.bpf.h.
 enum class FastPathHook {
@@ -91,6 +91,9 @@ public:
     /// Reads the ring buffer map `name` (state, declared with LIBBPF_PIN_BY_NAME) from the first
     /// commit until stop(), through every reload. Call it once per ring, in the constructor.
     virtual void consume(std::string name, RingThread thread, RingConsumer consumer) = 0;
+    /// The state map `name` as earlier generations and daemons have left it, from the first Staged::open() on: for a fast path
+    /// whose maps' sizes depend on it. Nothing where there is none. Valid during the call of the plugin.
+    virtual std::optional<MapRef> state(const std::string& name) const = 0;
 
 protected:
     ~Host() = default;
