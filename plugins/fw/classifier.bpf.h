@@ -7,22 +7,9 @@
  */
 #pragma once
 
-#include "connections.bpf.h"
+#include "addresses.bpf.h"
+#include "sets.bpf.h"
 
-/* Mapped into memory by user space, which fills them in one go; the size is set before loading. */
-#define FW_TABLE(name, row)                                                                        \
-	struct {                                                                                   \
-		__uint(type, BPF_MAP_TYPE_ARRAY);                                                  \
-		__uint(map_flags, BPF_F_MMAPABLE);                                                 \
-		__uint(max_entries, 1);                                                            \
-		__type(key, __u32);                                                                \
-		__type(value, row);                                                                \
-	} name SEC(".maps")
-
-FW_TABLE(fw_blocks4, struct fw_block); /* by side and upper half of the address; after them, by the third and fourth byte */
-FW_TABLE(fw_blocks6, struct fw_block); /* by side and distance from the span's base; after them, those of other spans */
-FW_TABLE(fw_spans6, struct fw_span6);  /* in blocks */
-FW_TABLE(fw_points, struct fw_point);
 FW_TABLE(fw_ports, struct fw_port_rows);
 FW_TABLE(fw_protocols, struct fw_protocol_rows);
 FW_TABLE(fw_rows, struct fw_row);
@@ -31,157 +18,11 @@ FW_TABLE(fw_tuples, struct fw_tuple);
 FW_TABLE(fw_buckets, struct fw_bucket);
 FW_TABLE(fw_entries, struct fw_entry);
 
-/* How far a search has come. */
-struct fw_place {
-	__u64 words; /* of the rows: a bit for each that is still to be looked at */
-	__u64 bits;  /* tuples of the present word that are still to be looked into */
-	__u32 word;
-	__u32 entry; /* to be looked at next, or FW_NOTHING */
-	__u32 best;  /* the first rule found so far */
-};
-
-/* Which sets were asked about an address, and which of them hold it: a bit each. */
-struct fw_sets_seen {
-	__u64 known, in;
-};
-
-/*
- * A search under way. It is in a map and not on the stack, since the verifier
- * would tell apart all that may stand there, and follow each.
- */
-struct fw_search {
-	struct fw_l4 l4;
-	struct fw_track track;
-	struct fw_key key;
-	struct fw_sets_seen sets[FW_SIDES];
-	struct fw_place place;
-	__u32 rows[FW_FIELDS];
-	__u32 family;
-	__u32 from;  /* rules before this one are not looked for */
-	__u32 has_ports;
-	__u32 has_icmp;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct fw_search);
-} fw_searches SEC(".maps");
-
 /* What bpf_loop() hands on. */
 struct fw_walk {
 	struct fw_search *search;
 	const struct evnf_packet *pkt;
 };
-
-static __always_inline struct fw_search *fw_current_search(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&fw_searches, &zero);
-}
-
-static __always_inline bool fw_is_from(const struct fw_point *point, __u64 high, __u64 low)
-{
-	return point->start[0] < high || (point->start[0] == high && point->start[1] <= low);
-}
-
-/* The row of the last point in the block that is not after the address. */
-static __always_inline __u32 fw_row_in(const struct fw_block *block, __u64 high, __u64 low)
-{
-	__u32 first = block->first, count = block->count, row = first;
-
-	for (int i = 0; i < FW_BISECTIONS && count; i++) {
-		__u32 middle = first + count / 2;
-		const struct fw_point *point = bpf_map_lookup_elem(&fw_points, &middle);
-
-		if (!point)
-			return FW_NOTHING;
-		if (fw_is_from(point, high, low)) {
-			row = point->row;
-			first = middle + 1;
-			count -= count / 2 + 1;
-		} else {
-			count /= 2;
-		}
-	}
-	return count ? FW_NOTHING : row;
-}
-
-static __always_inline bool fw_asks(enum fw_family family, enum fw_side side)
-{
-	return fw_config.asks_address[family] >> side & 1;
-}
-
-static __always_inline const struct fw_block *fw_block4(enum fw_side side, __u32 address)
-{
-	__u32 slot = side * FW_BLOCKS + (address >> 16);
-	const struct fw_block *block = bpf_map_lookup_elem(&fw_blocks4, &slot);
-
-#pragma unroll
-	for (int shift = 8; shift >= 0; shift -= 8) {
-		if (!block || block->count != FW_NODE)
-			return block;
-		slot = block->first + (address >> shift & 0xff);
-		block = bpf_map_lookup_elem(&fw_blocks4, &slot);
-	}
-	return block;
-}
-
-static __always_inline __u32 fw_row4(enum fw_side side, __u32 address)
-{
-	const struct fw_block *block = fw_block4(side, address);
-
-	return block ? fw_row_in(block, 0, address) : FW_NOTHING;
-}
-
-static __always_inline __u32 fw_row6(enum fw_side side, __u64 high, __u64 low)
-{
-	struct fw_span6 span = {
-		.base = fw_config.spans6[side].base,
-		.shift = fw_config.spans6[side].shift,
-		.before = fw_config.spans6[side].before,
-		.first = fw_config.spans6[side].first,
-	};
-	const struct fw_span6 *nested;
-	const struct fw_block *block;
-	__u32 slot, count = FW_BLOCKS;
-	__u64 distance;
-
-#pragma unroll
-	for (int depth = 0; depth <= FW_NESTED_SPANS; depth++) {
-		if (high < span.base)
-			return span.before;
-		distance = (high - span.base) >> (span.shift & 63);
-		slot = span.first + (distance < count ? distance : count - 1);
-		block = bpf_map_lookup_elem(&fw_blocks6, &slot);
-		if (!block)
-			return FW_NOTHING;
-		if (block->count != FW_NODE)
-			break;
-		nested = bpf_map_lookup_elem(&fw_spans6, &block->first);
-		if (!nested)
-			return FW_NOTHING;
-		span = *nested;
-		count = FW_NODE_BLOCKS;
-	}
-	return fw_row_in(block, high, low);
-}
-
-static __always_inline void fw_find_address(struct fw_search *search, enum fw_side side,
-					    const union evnf_address *address)
-{
-	enum fw_field field = side == FW_SRC ? FW_ROW_SRC : FW_ROW_DST;
-
-	if (search->family == FW_V4) {
-		if (fw_asks(FW_V4, side))
-			search->rows[field] = fw_row4(side, bpf_ntohl(address->words[3]));
-	} else {
-		if (fw_asks(FW_V6, side))
-			search->rows[field] = fw_row6(side, bpf_be64_to_cpu(address->halves[0]), bpf_be64_to_cpu(address->halves[1]));
-	}
-}
 
 /* The packet's rows. A field that no rule asks for has the protocol's once more, which changes nothing. */
 static __always_inline bool fw_find_rows(struct fw_search *search, const struct evnf_packet *pkt)
@@ -210,17 +51,6 @@ static __always_inline bool fw_find_rows(struct fw_search *search, const struct 
 	fw_find_address(search, FW_DST, &pkt->dst);
 	return true;
 }
-
-/* Number of the lowest bit, hidden from the compiler, which knows what the verifier does not: that it is below 64. */
-static __always_inline __u32 fw_lowest(__u64 bits)
-{
-	__u32 bit = __builtin_ctzll(bits);
-
-	asm volatile("" : "+r"(bit));
-	return bit & 63;
-}
-
-#include "sets.bpf.h"
 
 struct fw_five_rows {
 	const struct fw_row *of[FW_FIELDS];
@@ -290,12 +120,16 @@ static __always_inline bool fw_has_ports(const struct fw_entry *entry, const str
 	       dport >= entry->dport_first && dport <= entry->dport_last;
 }
 
-/* Conditions that few rules have. */
-static __always_inline bool fw_has_the_rest(const struct fw_entry *entry, const struct fw_search *search,
-					    const struct evnf_packet *pkt)
+/* Conditions that few rules have. A function of its own, so that the verifier need not follow them at each step of a search. */
+__noinline int fw_has_the_rest(const struct fw_entry *entry)
 {
-	__u32 conditions = entry->conditions;
+	const struct evnf_packet *pkt = evnf_current_packet();
+	struct fw_search *search = fw_current_search();
+	__u32 conditions;
 
+	if (!entry || !search || !pkt)
+		return false;
+	conditions = entry->conditions;
 	if (conditions & FW_IF_FLAGS &&
 	    (pkt->protocol != IPPROTO_TCP || !search->has_ports || (search->l4.tcp_flags & entry->flags_mask) != entry->flags))
 		return false;
@@ -312,8 +146,6 @@ static __always_inline bool fw_has_the_rest(const struct fw_entry *entry, const 
 	if (conditions & FW_IF_DSCP && !(entry->dscps >> (pkt->tos >> 2) & 1))
 		return false;
 	if (conditions & FW_IF_FRAGMENT && !(entry->fragments >> (pkt->fragment & 7) & 1))
-		return false;
-	if (conditions & FW_IF_STATE && !(entry->states >> (search->track.state & 7) & 1))
 		return false;
 	if (conditions & FW_IF_MAC && search->key.l2 >> 16 != entry->mac)
 		return false;
@@ -344,11 +176,12 @@ static __always_inline bool fw_is_met(const struct fw_entry *entry, const struct
 		return false;
 	if (conditions & FW_IF_PORTS && !fw_has_ports(entry, search))
 		return false;
-	return !(conditions & ~(FW_IF_PROTOCOL | FW_IF_PORTS | FW_LAST)) ||
-	       fw_has_the_rest(entry, search, pkt);
+	if (conditions & FW_IF_STATE && !(entry->states >> (search->track.state & 7) & 1))
+		return false;
+	return !(conditions & ~(FW_IF_PROTOCOL | FW_IF_PORTS | FW_IF_STATE | FW_LAST)) || fw_has_the_rest(entry);
 }
 
-/* Goes on to the next word that has a bit in all rows, while it may lead to an earlier rule. */
+/* Goes on to the next word that has a bit in all rows, or some words on; no further than it may lead to an earlier rule. */
 static __always_inline int fw_next_word(struct fw_search *search, const struct fw_five_rows *rows)
 {
 	struct fw_place *place = &search->place;
@@ -356,7 +189,7 @@ static __always_inline int fw_next_word(struct fw_search *search, const struct f
 	__u32 word = 0, best = place->best;
 
 #pragma nounroll
-	for (int i = 0; i < FW_WORDS && words && !bits; i++) {
+	for (int i = 0; i < FW_QUICK_WORDS && words && !bits; i++) {
 		word = fw_lowest(words) & (FW_WORDS - 1);
 		words &= words - 1;
 		if (fw_config.first_rules[search->family & 1][word] >= best)
@@ -366,7 +199,7 @@ static __always_inline int fw_next_word(struct fw_search *search, const struct f
 	place->words = words;
 	place->word = word;
 	place->bits = bits;
-	return bits ? FW_GO_ON : FW_STOP;
+	return bits | words ? FW_GO_ON : FW_STOP;
 }
 
 /* Goes on to the list that the next tuple has for the packet; it may have none. */
@@ -413,7 +246,7 @@ static __always_inline int fw_look(struct fw_search *search, const struct fw_fiv
 	if (place->entry == FW_NOTHING) {
 		if (!place->bits && fw_next_word(search, rows) == FW_STOP)
 			return FW_STOP;
-		if (fw_next_list(search) == FW_STOP)
+		if (place->bits && fw_next_list(search) == FW_STOP)
 			return FW_STOP;
 	}
 	return place->entry == FW_NOTHING ? FW_GO_ON : fw_next_entry(search, pkt);

@@ -21,6 +21,7 @@ enum {
 	FW_BISECTIONS = 24,   /* of the points of a block, which are fewer than 2^24 */
 	FW_MAX_STEPS = 4096,  /* looks into tuples and at entries that one packet may cost */
 	FW_QUICK_STEPS = 16,  /* of these, so many without a call */
+	FW_QUICK_WORDS = 8,   /* of rows, that a step goes on at most */
 	FW_FEW = 8,           /* entries of a family that are tried one after the other */
 	FW_NOTHING = 0xffffffff,
 	FW_TOO_LONG = 0xfffffffe,

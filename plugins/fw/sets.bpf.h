@@ -2,6 +2,8 @@
 /* Which sets hold an address of the packet. It is asked when a rule needs it, and remembered for the rules after it. */
 #pragma once
 
+#include "search.bpf.h"
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
