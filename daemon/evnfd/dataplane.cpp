@@ -115,6 +115,9 @@ Dataplane::Dataplane(InstanceContext context, const PinDirectory* pins, bool dry
       stages_{Slots::read(state_.names_of_stages(), EVNF_STAGE_FIRST_PLUGIN)}
 {
     context_.state = [this](const auto& instance, const auto& name) { return state_.find(instance, name); };
+    context_.beat = [this] {
+        if (running()) beat();
+    };
 }
 
 Dataplane::~Dataplane() = default;

@@ -73,6 +73,11 @@ void Instance::start()
     started_ = true;
 }
 
+void Instance::keep_alive()
+{
+    if (context_.beat) context_.beat();
+}
+
 void Instance::consume(std::string name, RingThread thread, RingConsumer consumer)
 {
     requests_.push_back({std::move(name), thread, std::move(consumer)});

@@ -26,6 +26,7 @@ struct InstanceContext {
     bool rings_by_hand = false;      ///< --replay and tests: consumers run in drain()
     std::shared_ptr<LoopActivity> activity = std::make_shared<LoopActivity>();
     std::function<std::optional<MapRef>(const std::string& instance, const std::string& map)> state = {}; ///< none in --check
+    std::function<void()> beat = {}; ///< tells the fast path that all slow paths live that do; none in --check
 };
 
 /// Every call into the plugin goes through here; what it throws leaves as std::runtime_error that names the instance.
@@ -65,6 +66,7 @@ public:
     unsigned jiffies_per_second() const override { return context_.clock ? context_.clock->jiffies_per_second() : 1; }
     void consume(std::string name, RingThread thread, RingConsumer consumer) override;
     std::optional<MapRef> state(const std::string& name) const override { return context_.state ? context_.state(name_, name) : std::nullopt; }
+    void keep_alive() override;
 
 private:
     struct RingRequest {

@@ -58,7 +58,7 @@ public:
         if (verb == "explain") return fw::explain(live_.book, read_packet(fmt::format("{}", fmt::join(args, " ")), live_.book.ports));
         if (verb == "log") return log_.answer(args);
         if (verb == "rules" && args.empty()) return show_rules(live_, now());
-        if (verb == "set") return answer_set(live_, args);
+        if (verb == "set") return answer_set(live_, args, host_);
         if (verb == "unused" && args.empty()) return show_unused(live_);
         if (verb == "connections") return show_connections(live_, args, now());
         if (verb == "tracking" && args.empty()) return show_tracking(live_);

@@ -14,6 +14,28 @@ namespace evnf::fw {
 namespace {
 
 constexpr std::size_t kRoom = 65536;
+/// Changes that take some 0.2 s.
+constexpr std::size_t kPart = 65536;
+
+using GoesOn = std::function<void()>;
+
+/// Visits all elements, and says after each part of them that it goes on.
+template <class Element, class Visit>
+void in_parts(const std::vector<Element>& elements, const GoesOn& goes_on, Visit visit)
+{
+    for (std::size_t i = 0; i < elements.size(); ++i) {
+        visit(elements[i]);
+        if ((i + 1) % kPart == 0) goes_on();
+    }
+}
+
+void update_in_parts(const MapRef& map, const std::vector<fw_set_change>& keys, const std::vector<std::uint32_t>& values, const GoesOn& goes_on)
+{
+    for (std::size_t first = 0; first < keys.size(); first += kPart, goes_on()) {
+        const auto part = [&](const auto& all) { return std::vector(all.begin() + static_cast<std::ptrdiff_t>(first), all.begin() + static_cast<std::ptrdiff_t>(std::min(first + kPart, all.size()))); };
+        map.update_batch(part(keys), part(values));
+    }
+}
 
 std::vector<std::string> names_of(const NamedSets& sets)
 {
@@ -151,7 +173,7 @@ std::size_t LiveSets::changes() const
     return sum;
 }
 
-void LiveSets::change(std::string_view name, const std::vector<Prefix>& added, const std::vector<Prefix>& deleted)
+void LiveSets::change(std::string_view name, const std::vector<Prefix>& added, const std::vector<Prefix>& deleted, const GoesOn& goes_on)
 {
     LiveSet& set = find(name);
     const auto is_undone = [](const std::set<Prefix>& changes) { return [&](const Prefix& prefix) { return changes.contains(prefix); }; };
@@ -161,15 +183,15 @@ void LiveSets::change(std::string_view name, const std::vector<Prefix>& added, c
                                              +FW_SET_CHANGES)};
     const auto number = number_of(name);
     if (number) make_room(set, added, deleted);
-    remember(set, slots_.at(std::string{name}), added, deleted);
-    for (const auto& prefix : added) {
+    remember(set, slots_.at(std::string{name}), added, deleted, goes_on);
+    in_parts(added, goes_on, [&](const Prefix& prefix) {
         set.add(prefix);
         if (number) trees_.insert(*number, prefix);
-    }
-    for (const auto& prefix : deleted) {
+    });
+    in_parts(deleted, goes_on, [&](const Prefix& prefix) {
         set.erase(prefix);
         if (number && !set.covering(prefix)) trees_.erase(*number, prefix, set.inside(prefix));
-    }
+    });
 }
 
 void LiveSets::make_room(const LiveSet& set, const std::vector<Prefix>& added, const std::vector<Prefix>& deleted)
@@ -183,7 +205,8 @@ void LiveSets::make_room(const LiveSet& set, const std::vector<Prefix>& added, c
 }
 
 /// All of it, or nothing and an exception.
-void LiveSets::remember(const LiveSet& set, std::uint32_t slot, const std::vector<Prefix>& added, const std::vector<Prefix>& deleted) const
+void LiveSets::remember(const LiveSet& set, std::uint32_t slot, const std::vector<Prefix>& added, const std::vector<Prefix>& deleted,
+                        const GoesOn& goes_on) const
 {
     std::vector<fw_set_change> fresh, undone;
     std::vector<std::uint32_t> kinds, undone_kinds;
@@ -197,12 +220,13 @@ void LiveSets::remember(const LiveSet& set, std::uint32_t slot, const std::vecto
         (goes_back ? undone : fresh).push_back(key_of(prefix, slot));
         goes_back ? undone_kinds.push_back(FW_SET_ADDED) : kinds.push_back(FW_SET_DELETED);
     }
+    const auto erase = [&](const fw_set_change& key) { changes_->erase(key); };
     try {
-        changes_->update_batch(fresh, kinds);
-        for (const auto& key : undone) changes_->erase(key);
+        update_in_parts(*changes_, fresh, kinds, goes_on);
+        in_parts(undone, goes_on, erase);
     } catch (...) {
-        for (const auto& key : fresh) changes_->erase(key);
-        changes_->update_batch(undone, undone_kinds);
+        in_parts(fresh, goes_on, erase);
+        update_in_parts(*changes_, undone, undone_kinds, goes_on);
         throw;
     }
 }

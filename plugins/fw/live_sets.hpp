@@ -52,8 +52,8 @@ public:
     /// Throws std::runtime_error, which says what there is.
     const LiveSet& get(std::string_view name) const;
     /// Adds what is no member and deletes what is one, and remembers it beyond the daemon's life. Throws std::runtime_error where there is
-    /// no room for it; then nothing has changed.
-    void change(std::string_view name, const std::vector<Prefix>& added, const std::vector<Prefix>& deleted);
+    /// no room for it; then nothing has changed. A million changes take seconds: `goes_on` is called after each part of them.
+    void change(std::string_view name, const std::vector<Prefix>& added, const std::vector<Prefix>& deleted, const std::function<void()>& goes_on);
 
     /// Text that differs where the configured sets do, or where a reload is wanted that makes room.
     std::string inputs() const;
@@ -67,7 +67,8 @@ private:
     std::size_t changes() const;
     void take_over(const std::string& name, std::uint32_t slot, std::vector<Prefix> added, std::vector<Prefix> deleted);
     void make_room(const LiveSet& set, const std::vector<Prefix>& added, const std::vector<Prefix>& deleted);
-    void remember(const LiveSet& set, std::uint32_t slot, const std::vector<Prefix>& added, const std::vector<Prefix>& deleted) const;
+    void remember(const LiveSet& set, std::uint32_t slot, const std::vector<Prefix>& added, const std::vector<Prefix>& deleted,
+                  const std::function<void()>& goes_on) const;
 
     NamedSets sets_;
     std::vector<std::string> asked_;

@@ -33,14 +33,14 @@ std::vector<Prefix> read_prefixes(const Words& words)
     return prefixes;
 }
 
-void change(Live& live, const std::string& name, const std::vector<Prefix>& added, const std::vector<Prefix>& deleted)
+void change(Live& live, const std::string& name, const std::vector<Prefix>& added, const std::vector<Prefix>& deleted, Host& host)
 {
     if (added.empty() && deleted.empty()) return;
-    live.sets.change(name, added, deleted);
+    live.sets.change(name, added, deleted, [&] { host.keep_alive(); });
     live.unreachable.reset();
 }
 
-json::value add(Live& live, const std::string& name, const Words& words)
+json::value add(Live& live, const std::string& name, const Words& words, Host& host)
 {
     const auto& set = live.sets.get(name);
     json::array rows;
@@ -50,11 +50,11 @@ json::value add(Live& live, const std::string& name, const Words& words)
         if (!known) fresh.push_back(prefix);
         rows.push_back(json::object{{"set", name}, {"prefix", prefix.text()}, {"result", known ? "is a member already" : "added"}});
     }
-    change(live, name, fresh, {});
+    change(live, name, fresh, {}, host);
     return rows;
 }
 
-json::value del(Live& live, const std::string& name, const Words& words)
+json::value del(Live& live, const std::string& name, const Words& words, Host& host)
 {
     const auto& set = live.sets.get(name);
     json::array rows;
@@ -67,7 +67,7 @@ json::value del(Live& live, const std::string& name, const Words& words)
         }
         if (members.insert(prefix).second) rows.push_back(json::object{{"set", name}, {"prefix", prefix.text()}, {"result", "deleted"}});
     }
-    change(live, name, {}, {members.begin(), members.end()});
+    change(live, name, {}, {members.begin(), members.end()}, host);
     return rows;
 }
 
@@ -103,38 +103,39 @@ std::vector<Prefix> read_members(const std::string& file)
     return prefixes;
 }
 
-json::value load(Live& live, const std::string& name, const std::string& file)
+json::value load(Live& live, const std::string& name, const std::string& file, Host& host)
 {
     const auto& set = live.sets.get(name);
     const LiveSet wanted{read_members(file)};
+    host.keep_alive();
     std::vector<Prefix> members, added, deleted;
     set.for_each([&](const Prefix& prefix) { members.push_back(prefix); });
     std::set_difference(wanted.configured().begin(), wanted.configured().end(), members.begin(), members.end(), std::back_inserter(added));
     std::set_difference(members.begin(), members.end(), wanted.configured().begin(), wanted.configured().end(), std::back_inserter(deleted));
-    change(live, name, added, deleted);
+    change(live, name, added, deleted, host);
     return json::object{{"set", name}, {"prefixes", set.size()}, {"added", added.size()}, {"deleted", deleted.size()}};
 }
 
-json::value reset(Live& live, const std::string& name)
+json::value reset(Live& live, const std::string& name, Host& host)
 {
     const auto& set = live.sets.get(name);
     const std::vector<Prefix> added{set.deleted().begin(), set.deleted().end()}, deleted{set.added().begin(), set.added().end()};
-    change(live, name, added, deleted);
+    change(live, name, added, deleted, host);
     return json::object{{"set", name}, {"prefixes", set.size()}, {"added", added.size()}, {"deleted", deleted.size()}};
 }
 
 } // namespace
 
-json::value answer_set(Live& live, const Words& args)
+json::value answer_set(Live& live, const Words& args, Host& host)
 {
     const std::string verb = args.empty() ? "" : args[0];
     const Words rest{args.begin() + std::min<std::ptrdiff_t>(2, std::ssize(args)), args.end()};
     if (verb == "list" && args.size() == 1) return list(live.sets);
     if (verb == "list" && args.size() == 2) return list(live.sets.get(args[1]));
-    if (verb == "add" && args.size() > 2) return add(live, args[1], rest);
-    if (verb == "del" && args.size() > 2) return del(live, args[1], rest);
-    if (verb == "load" && args.size() == 3) return load(live, args[1], args[2]);
-    if (verb == "reset" && args.size() == 2) return reset(live, args[1]);
+    if (verb == "add" && args.size() > 2) return add(live, args[1], rest, host);
+    if (verb == "del" && args.size() > 2) return del(live, args[1], rest, host);
+    if (verb == "load" && args.size() == 3) return load(live, args[1], args[2], host);
+    if (verb == "reset" && args.size() == 2) return reset(live, args[1], host);
     throw std::runtime_error{"sets are asked for and changed by: set list [NAME], set add NAME PREFIX…, set del NAME PREFIX…, set load NAME FILE, set reset NAME"};
 }
 

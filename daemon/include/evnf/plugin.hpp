@@ -94,6 +94,9 @@ public:
     /// The state map `name` as earlier generations and daemons have left it, from the first Staged::open() on: for a fast path
     /// whose maps' sizes depend on it. Nothing where there is none. Valid during the call of the plugin.
     virtual std::optional<MapRef> state(const std::string& name) const = 0;
+    /// Puts off the moment at which the fast path takes the slow path for dead. For a task that holds the control loop, and in it:
+    /// to be called whenever a part of the task is done, at least once a second.
+    virtual void keep_alive() = 0;
 
 protected:
     ~Host() = default;
