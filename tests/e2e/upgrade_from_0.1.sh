@@ -45,12 +45,12 @@ take_over() {
     download=$!
     assert_eventually '[[ -s $LAB_DIR/slow ]]' "the download begins"
     start_load "over$signal" 7 "http://$VIP/"
-    sleep 1
+    assert_answers 1000 "requests are answered by way of the older evnfd"
     assert_json ".version == \"0.1.0\"" "$(ctl status --json)" "the older evnfd runs"
     eth0=$(packets) web=$(rule_packets web)
     lines=$(wc -l <"$EVNFD_LOG")
     end_evnfd "$signal"
-    sleep 1
+    assert_answers 1000 "requests are answered without a daemon"
     start_evnfd "$LAB_DIR/evnf.yaml"
     assert_eq "$EVNF_BUILD/bin/evnfd" "$(readlink "/proc/$EVNFD_PID/exe")" "the evnfd that runs"
     went_on evnf_ports "$eth0" "$(packets)"

@@ -224,6 +224,12 @@ digest_of() { client timeout 20 socat -t 20 - "TCP:$1:9000"; }
 # served HOST: requests that its nginx has answered on its web ports.
 served() { in_ns "$1" curl -s http://127.0.0.1:9999/ | awk 'NR == 3 { print $3 }'; }
 
+# assert_answers N WHAT: s1 and s2 answer so many more requests, soon.
+assert_answers() {
+    local answers=$(($(served s1) + $(served s2)))
+    assert_eventually "(( $answers + $1 < \$(served s1) + \$(served s2) ))" "$2"
+}
+
 # start_load NAME SECONDS URL [WRK-ARGUMENT…]: wrk in the background; its result is read by finish_load.
 start_load() {
     local name=$1 seconds=$2 url=$3
