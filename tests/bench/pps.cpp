@@ -25,6 +25,7 @@ using Clock = std::chrono::steady_clock;
 namespace {
 
 constexpr std::size_t kFrame = 60; // the 64th byte is the last of the FCS
+constexpr int kMostWindows = 20;
 constexpr auto kWarmUp = std::chrono::milliseconds{300}; // slow paths finish with what is new to them
 
 struct Options {
@@ -91,6 +92,7 @@ public:
     }
 
     void start(int cpu) { sender_->start(cpu); }
+    void stop() { sender_->stop(); }
     std::uint64_t sent() const { return program_->bss->sent; }
 
 private:
@@ -101,14 +103,34 @@ private:
     std::optional<Sender> sender_;
 };
 
-boost::json::object measure(const Generator& generator, const Receiver& receiver, double seconds)
+struct Window {
+    std::uint64_t sent = 0, received = 0, elsewhere = 0; ///< packets; those that another CPU than the sender's received
+    std::chrono::duration<double> elapsed{};
+};
+
+Window measure_once(Generator& generator, const Receiver& receiver, const Options& options)
 {
+    const auto elsewhere = [&] { return receiver.received() - receiver.received_by_cpu().at(static_cast<std::size_t>(options.cpu)); };
+    generator.start(options.cpu);
     std::this_thread::sleep_for(kWarmUp);
-    const auto sent = generator.sent(), received = receiver.received();
+    const Window before{generator.sent(), receiver.received(), elsewhere(), {}};
     const auto start = Clock::now();
-    std::this_thread::sleep_for(std::chrono::duration<double>{seconds});
-    const std::chrono::duration<double> elapsed = Clock::now() - start;
-    return {{"sent", generator.sent() - sent}, {"received", receiver.received() - received}, {"seconds", elapsed.count()}};
+    std::this_thread::sleep_for(std::chrono::duration<double>{options.seconds});
+    const Window window{generator.sent() - before.sent, receiver.received() - before.received, elsewhere() - before.elsewhere, Clock::now() - start};
+    generator.stop();
+    return window;
+}
+
+/// The CPU that first finds something in an empty queue serves it until it is empty again, which beside a sender without a pause
+/// it never is: a stray packet can move the work to another CPU, which then works beside the sender and is overrun. Such a
+/// measurement is not of one CPU.
+boost::json::object measure(Generator& generator, const Receiver& receiver, const Options& options)
+{
+    for (int i = 0; i < kMostWindows; ++i) {
+        const auto window = measure_once(generator, receiver, options);
+        if (!window.elsewhere) return {{"sent", window.sent}, {"received", window.received}, {"seconds", window.elapsed.count()}};
+    }
+    throw std::runtime_error{"other CPUs took part in each of " + std::to_string(kMostWindows) + " measurements: is the machine busy?"};
 }
 
 int run(const Options& options)
@@ -121,8 +143,7 @@ int run(const Options& options)
     const Receiver receiver{options.server, options.server_address, IPPROTO_UDP};
     enter(options.client);
     Generator generator{options};
-    generator.start(options.cpu);
-    std::cout << measure(generator, receiver, options.seconds) << "\n";
+    std::cout << measure(generator, receiver, options) << "\n";
     return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "receiver_bpf.skel.h"
 #include "skeleton.hpp"
@@ -30,9 +31,13 @@ public:
 
     std::uint64_t received() const
     {
-        const MapRef counter{bpf_map__fd(program_->maps.received), "received"};
-        const auto counts = counter.find_per_cpu<std::uint64_t>(std::uint32_t{0});
+        const auto counts = received_by_cpu();
         return std::accumulate(counts.begin(), counts.end(), std::uint64_t{0});
+    }
+    std::vector<std::uint64_t> received_by_cpu() const
+    {
+        const MapRef counter{bpf_map__fd(program_->maps.received), "received"};
+        return counter.find_per_cpu<std::uint64_t>(std::uint32_t{0});
     }
 
 private:
