@@ -28,8 +28,6 @@ auto Instance::guarded(const char* what, Call call)
         return call();
     } catch (const std::exception& error) {
         throw std::runtime_error{fmt::format("plugin {}: {} failed: {}", name_, what, error.what())};
-    } catch (const UnknownVerb&) {
-        throw;
     } catch (...) {
         throw std::runtime_error{fmt::format("plugin {}: {} failed: threw what is no std::exception", name_, what)};
     }
@@ -104,10 +102,15 @@ void Instance::drain()
 
 boost::json::value Instance::query(std::string_view verb, const std::vector<std::string>& args)
 {
+    const LoopActivity::Scope scope{*context_.activity, fmt::format("{}: query", name_)};
     try {
-        return guarded("query", [&] { return plugin_->query(verb, args); });
+        return plugin_->query(verb, args);
+    } catch (const std::exception& error) { // nothing has failed: it is the answer to what cannot be done
+        throw std::runtime_error{fmt::format("{}: {}", name_, error.what())};
     } catch (const UnknownVerb& unknown) {
         throw std::runtime_error{fmt::format("{} does not know '{}'; it answers: {}", name_, verb, fmt::join(unknown.verbs, ", "))};
+    } catch (...) {
+        throw std::runtime_error{fmt::format("{}: query threw what is no std::exception", name_)};
     }
 }
 
