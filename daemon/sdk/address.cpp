@@ -15,7 +15,7 @@ namespace asio_ip = boost::asio::ip;
 std::optional<Address> Address::parse(std::string_view text)
 {
     char terminated[INET6_ADDRSTRLEN] = {};
-    if (text.size() >= sizeof terminated) return std::nullopt;
+    if (text.size() >= sizeof terminated || text.find('\0') != text.npos) return std::nullopt;
     text.copy(terminated, text.size());
     Address address;
     address.raw.bytes[10] = address.raw.bytes[11] = 0xff;

@@ -2,7 +2,6 @@
 #include "rule_book.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <map>
 #include <tuple>
 #include <utility>
@@ -13,15 +12,6 @@ namespace {
 
 /// Shorter lists are not worth being looked for.
 constexpr std::size_t kLongList = 16;
-
-/// Without the bit by bit work of Prefix::contains().
-bool is_inside(const Prefix& prefix, const Address& address)
-{
-    if (prefix.is_v4() != address.is_v4()) return false;
-    const auto bytes = prefix.length / 8, bits = prefix.length % 8;
-    const auto *a = prefix.address.raw.bytes, *b = address.raw.bytes;
-    return std::memcmp(a, b, bytes) == 0 && (bits == 0 || ((a[bytes] ^ b[bytes]) & (0xff00 >> bits)) == 0);
-}
 
 class Shelf {
 public:
@@ -55,7 +45,8 @@ private:
 bool SharedAddresses::holds(const Address& address) const
 {
     const auto& prefixes = addresses.prefixes;
-    const bool found = std::any_of(prefixes.begin(), prefixes.end(), [&](const Prefix& prefix) { return is_inside(prefix, address); }) ||
+    const auto is_in = [&](const Prefix& prefix) { return prefix.is_v4() == address.is_v4() && prefix.contains(address); };
+    const bool found = std::any_of(prefixes.begin(), prefixes.end(), is_in) ||
                        std::any_of(sets.begin(), sets.end(), [&](const auto& set) { return set->contains(address); });
     return found != addresses.negated;
 }

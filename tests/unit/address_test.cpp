@@ -58,6 +58,7 @@ TEST_CASE("address: what is no address is refused")
         INFO(text);
         CHECK_FALSE(Address::parse(text));
     }
+    CHECK_FALSE(Address::parse({"10.2.0.2\0x", 10}));
 }
 
 TEST_CASE("address: :: and 0.0.0.0 differ")
