@@ -8,7 +8,7 @@ def headline:
         pps: "Packets per second: 64-byte UDP, one core for everything",
         cost: "Cost of the fast path: time per packet on one core",
         tc: "hook tc: one TCP connection over veth with GSO on",
-        "syn-flood": "A paced TCP flow beside 1 million SYNs per second from spoofed sources"
+        "syn-flood": "A paced TCP flow beside a SYN flood from spoofed sources"
     }[.bench];
 def circumstances:
     "\(.machine), Linux \(.kernel), commit \(.commit). Median of \(.results[0].runs) runs, minimum to maximum";
@@ -29,6 +29,8 @@ def name:
         "fw-10000-structured": "10000 rules: theirs", "fw-10000-random": "10000 rules: random",
         "fw-known-connection": "fw, known connection", "dpi-known-flow": "dpi, known flow", "lb-no-service": "lb, no service",
         "lb-known-connection": "lb, known connection",
+        "fw-set-10-v4": "set of 10, IPv4", "fw-set-1000000-v4": "set of a million, IPv4",
+        "fw-set-10-v6": "set of 10, IPv6", "fw-set-1000000-v6": "set of a million, IPv6",
         "tc-forwarder": "entry and forwarder", "tc-chain": "fw, dpi, lb: routed", "tc-vip": "fw, dpi, lb: to a VIP",
         allowed: "SYNs are allowed", denied: "SYNs are denied",
         "chain-routed": "fw, dpi, lb: routed", "chain-vip": "fw, dpi, lb: to a VIP"
