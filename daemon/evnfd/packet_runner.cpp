@@ -33,13 +33,6 @@ bool is_at_tc(const Dataplane& dataplane, const std::string& port)
     return std::any_of(ports.begin(), ports.end(), [&](const auto& candidate) { return candidate.name == port && candidate.hook == Hook::tc; });
 }
 
-/// The port's entry at the hook that its configuration names.
-int entry_of(const Dataplane& dataplane, const std::string& port)
-{
-    const Entries& entries = dataplane.generation().entries().at(port);
-    return is_at_tc(dataplane, port) ? entries.tc : entries.xdp;
-}
-
 bool is_cut_in_ip_header(std::span<const std::byte> frame)
 {
     const auto type = std::to_integer<unsigned>(frame[12]) << 8 | std::to_integer<unsigned>(frame[13]);
@@ -47,6 +40,12 @@ bool is_cut_in_ip_header(std::span<const std::byte> frame)
 }
 
 } // namespace
+
+int entry_of(const Dataplane& dataplane, const std::string& port)
+{
+    const Entries& entries = dataplane.generation().entries().at(port);
+    return is_at_tc(dataplane, port) ? entries.tc : entries.xdp;
+}
 
 std::string cannot_run(const Dataplane& dataplane, const std::string& port, std::span<const std::byte> frame)
 {

@@ -22,6 +22,9 @@ struct Outcome {
     boost::json::object plugins; ///< by instance, of those that saw the packet
 };
 
+/// The program that packets of the port begin with, of the present generation; stays the dataplane's.
+int entry_of(const Dataplane& dataplane, const std::string& port);
+
 /// Why a frame cannot be run through the port's chain at all, or empty: BPF_PROG_TEST_RUN takes what fits one page with
 /// its headroom, and at tc nothing that is cut within its IP header.
 std::string cannot_run(const Dataplane& dataplane, const std::string& port, std::span<const std::byte> frame);

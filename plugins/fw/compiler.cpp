@@ -74,6 +74,24 @@ std::vector<std::uint32_t> number_tuples(const std::vector<Match>& matches, std:
     return of;
 }
 
+/// Of a packet's traits, those that the matches ask about.
+fw_traits asked_traits(const Matches& matches)
+{
+    std::uint32_t conditions = 0;
+    for (const auto& of_family : matches.of)
+        for (const auto& match : of_family) conditions |= match.entry.conditions;
+    const auto asks = [&](std::uint32_t condition) { return conditions & condition ? ~0u : 0u; };
+    fw_traits asked{};
+    asked.inner_vlan = static_cast<std::uint16_t>(asks(FW_IF_INNER_VLAN));
+    asked.in_port = static_cast<std::uint8_t>(asks(FW_IF_IN_PORT));
+    asked.dscp = static_cast<std::uint8_t>(asks(FW_IF_DSCP));
+    asked.tcp_flags = static_cast<std::uint8_t>(asks(FW_IF_FLAGS));
+    asked.icmp_type = static_cast<std::uint8_t>(asks(FW_IF_ICMP_TYPE));
+    asked.icmp_code = static_cast<std::uint8_t>(asks(FW_IF_ICMP_CODE));
+    asked.others = static_cast<std::uint8_t>(0b11 | (asks(FW_IF_FRAGMENT) & 0b111) << 2 | (asks(FW_IF_STATE) & 0b111) << 5);
+    return asked;
+}
+
 class Compiler {
 public:
     explicit Compiler(const std::vector<Rule>& rules) : matches_{take_apart(rules)}
@@ -88,6 +106,7 @@ public:
     Tables compile()
     {
         tables_.sets = matches_.sets;
+        tables_.config.asked_traits = asked_traits(matches_);
         if (are_few()) return few();
         tables_.protocols.resize(FW_PROTOCOL_ROWS);
         for (const auto family : {FW_V4, FW_V6}) {

@@ -23,6 +23,11 @@ enum {
 	FW_QUICK_STEPS = 16,  /* of these, so many without a call */
 	FW_QUICK_WORDS = 8,   /* of rows, that a step goes on at most */
 	FW_FEW = 8,           /* entries of a family that are tried one after the other */
+	FW_RECENT = 4096,     /* answers that each CPU keeps, a power of 2 */
+	FW_RECENT_GAIN = 4,   /* looks for one in vain that a look with success makes good, */
+	FW_RECENT_CREDIT = 256, /* so many at most; */
+	FW_RECENT_TRIAL = 64, /* those beyond that may be in vain before */
+	FW_RECENT_PAUSE = 1024, /* so many packets go without */
 	FW_NOTHING = 0xffffffff,
 	FW_TOO_LONG = 0xfffffffe,
 };
@@ -178,6 +183,30 @@ struct fw_entry {
 };
 EVNF_STATIC_ASSERT(sizeof(struct fw_entry) == 136);
 
+/* What rules may ask about a packet, and the key does not hold. */
+union fw_traits {
+	struct {
+		__u16 inner_vlan;
+		__u8 in_port;
+		__u8 dscp;
+		__u8 tcp_flags;
+		__u8 icmp_type, icmp_code;
+		__u8 others; /* from the lowest bit on: enum fw_family, whether L4 is known, and 3 bits each of enum evnf_fragment and enum fw_state */
+	};
+	__u64 all;
+};
+
+enum fw_answer { FW_NO_ANSWER, FW_ANSWER, FW_ANSWER_OF_SETS };
+
+/* The rule that a packet of these headers met. */
+struct fw_recent {
+	struct fw_key key;
+	union fw_traits traits;
+	__u32 rule;
+	__u32 answer; /* enum fw_answer, or from FW_ANSWER_OF_SETS on how often sets had changed when they were asked */
+};
+EVNF_STATIC_ASSERT(sizeof(struct fw_recent) == 64);
+
 /* Read-only data: what the verifier may rely on, so that it removes the look-ups that nobody needs. */
 struct fw_config {
 	__u32 rules;                     /* how many; the default's index in fw_rules */
@@ -189,6 +218,7 @@ struct fw_config {
 	__u32 few;                       /* the entries are so few that they are tried one after the other, */
 	__u32 few_first[FW_FAMILIES];    /* from these on, */
 	__u32 few_count[FW_FAMILIES];    /* and no other table is there */
+	union fw_traits asked_traits;    /* the bits that some rule asks about */
 	__u32 asks_mac;
 	__u32 asks_ports;
 	__u32 asks_state;

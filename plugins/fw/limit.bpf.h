@@ -9,8 +9,8 @@
  */
 #pragma once
 
-#include "classifier.bpf.h"
 #include "modifiers.bpf.h"
+#include "recent.bpf.h"
 
 /* By a rule's index: what its limit says. */
 struct {
@@ -155,7 +155,7 @@ __noinline __u32 fw_classify_on(__u64 mac, __u32 from)
  */
 static __always_inline __u32 fw_find_rule(struct fw_search *search, const struct evnf_packet *pkt, __u64 mac)
 {
-	__u32 rule = fw_classify(search, pkt, mac, 0);
+	__u32 rule = fw_classify_all(search, pkt, mac);
 
 	if (!fw_config.has_limits)
 		return rule;

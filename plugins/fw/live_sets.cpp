@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <atomic>
 #include <set>
 #include <stdexcept>
 #include <utility>
@@ -132,6 +133,7 @@ void LiveSets::fill(const Maps& maps)
     roots_ = std::move(roots);
     pages_ = std::move(pages);
     records_ = std::move(records);
+    version_ = MappedArray<std::uint64_t>{maps.get("fw_set_version"), 1};
 }
 
 void LiveSets::commit(const Maps& maps)
@@ -186,12 +188,17 @@ void LiveSets::change(std::string_view name, const std::vector<Prefix>& added, c
     remember(set, slots_.at(std::string{name}), added, deleted, goes_on);
     in_parts(added, goes_on, [&](const Prefix& prefix) {
         set.add(prefix);
-        if (number) trees_.insert(*number, prefix);
+        if (number) trees_.insert(*number, prefix), count_change();
     });
     in_parts(deleted, goes_on, [&](const Prefix& prefix) {
         set.erase(prefix);
-        if (number && !set.covering(prefix)) trees_.erase(*number, prefix, set.inside(prefix));
+        if (number && !set.covering(prefix)) trees_.erase(*number, prefix, set.inside(prefix)), count_change();
     });
+}
+
+void LiveSets::count_change()
+{
+    std::atomic_ref{version_.rows().front()}.fetch_add(1, std::memory_order_release);
 }
 
 void LiveSets::make_room(const LiveSet& set, const std::vector<Prefix>& added, const std::vector<Prefix>& deleted)

@@ -69,6 +69,8 @@ private:
     void make_room(const LiveSet& set, const std::vector<Prefix>& added, const std::vector<Prefix>& deleted);
     void remember(const LiveSet& set, std::uint32_t slot, const std::vector<Prefix>& added, const std::vector<Prefix>& deleted,
                   const std::function<void()>& goes_on) const;
+    /// A set has changed in the fast path: what was answered before counts no more.
+    void count_change();
 
     NamedSets sets_;
     std::vector<std::string> asked_;
@@ -78,6 +80,7 @@ private:
     MappedArray<fw_set_roots> roots_;
     MappedArray<fw_set_page> pages_;
     MappedArray<fw_set_record> records_;
+    MappedArray<std::uint64_t> version_;
     Slots slots_{FW_SET_NAMES};
     std::optional<Slots::Plan> plan_;
     std::vector<fw_set_change> stale_; ///< changes that are to be forgotten with the commit

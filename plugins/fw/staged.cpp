@@ -76,6 +76,7 @@ public:
         });
         for_each_table(tables_, [&](const char* name, const auto& rows) { resize(*fast_path, name, rows.size()); });
         size_sets(*fast_path);
+        resize(*fast_path, "fw_recent", tables_.config.few ? 0 : std::size_t{FW_RECENT} * libbpf_num_possible_cpus());
         resize(*fast_path, "fw_rules", policy_.rules.size() + 1);
         resize(*fast_path, "fw_limits", policy_.has_limits() ? policy_.rules.size() : 0);
         resize(*fast_path, "fw_due", policy_.has_keyed_limits() ? policy_.max_limits : 0);

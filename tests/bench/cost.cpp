@@ -24,6 +24,8 @@
 #include "fw_random_frames.hpp"
 #include "fw_random_rules.hpp"
 #include "packet.hpp"
+#include "skeleton.hpp"
+#include "vary_bpf.skel.h"
 
 using namespace evnf::test;
 namespace json = boost::json;
@@ -197,6 +199,57 @@ private:
     std::vector<Frame> frames_;
 };
 
+/// The same rules and packets that meet them, IPv4 and without tags. Each packet is of another flow than the one before: of
+/// 1000 that come in turn, or from an address that never comes again.
+class VariedFirewall {
+public:
+    VariedFirewall(unsigned count, bool spoofed) : name_{"fw-" + std::to_string(count) + (spoofed ? "-spoofed" : "-flows")}, flows_{spoofed ? 0u : 1000u}
+    {
+        std::mt19937 random{count};
+        auto rules = structured_fw_rules(random, count);
+        for (auto& rule : rules) rule.action = "allow";
+        chain_.emplace("ports: [{name: a, chain: [fw]}, {name: b, chain: []}, {name: c, chain: []}]\nplugins: {fw: " +
+                       fw_settings(rules, "next") + "}\n");
+        while (frames_.size() < kFrames) {
+            auto frame = fw_frame_near(random, rules);
+            if (frame.size() >= 60 && frame[12] == std::byte{8} && frame[13] == std::byte{0} && frame[14] == std::byte{0x45})
+                frames_.push_back(std::move(frame));
+        }
+        must(vary_bpf::load(vary_.get()), "cannot load the program that varies packets");
+        evnf::MapRef{bpf_map__fd(vary_->maps.entry), "entry"}.update(std::uint32_t{0}, chain_->entry("a"));
+    }
+
+    double measure(unsigned repeat)
+    {
+        double sum = 0;
+        vary_->bss->flows = flows_;
+        for (const auto& frame : frames_) {
+            run(frame, kUntilKnown);
+            sum += run(frame, repeat / kFrames);
+        }
+        return sum / kFrames;
+    }
+
+    const std::string& name() const { return name_; }
+
+private:
+    static constexpr unsigned kFrames = 20, kUntilKnown = 50000;
+
+    double run(const Frame& frame, unsigned repeat)
+    {
+        LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame.data(), .data_size_in = static_cast<__u32>(frame.size()),
+                    .repeat = static_cast<int>(repeat));
+        must(bpf_prog_test_run_opts(bpf_program__fd(vary_->progs.vary), &run), "cannot run packets of many flows");
+        return run.duration;
+    }
+
+    std::string name_;
+    unsigned flows_;
+    std::optional<Chain> chain_;
+    std::vector<Frame> frames_;
+    Owned<vary_bpf> vary_ = open<vary_bpf>();
+};
+
 /// A rule that asks for a set of `count` prefixes, spread over what is routed, of one family; the mean over frames half of which
 /// come from the set.
 class SetFirewall {
@@ -273,15 +326,19 @@ void measure(unsigned rounds, unsigned repeat)
 {
     std::deque<Subject> subjects; // they do not move
     std::deque<Firewall> firewalls;
+    std::deque<VariedFirewall> varied;
     std::deque<SetFirewall> sets;
     for (const auto& one : cases()) subjects.emplace_back(one);
     for (const unsigned count : {1, 10, 100, 1000, 10000})
         for (const bool of_rules : {true, false}) firewalls.emplace_back(count, of_rules);
+    for (const unsigned count : {10, 10000})
+        for (const bool spoofed : {false, true}) varied.emplace_back(count, spoofed);
     for (const unsigned count : {10, 1'000'000})
         for (const bool v4 : {true, false}) sets.emplace_back(count, v4);
     for (unsigned round = 1; round <= rounds; ++round) {
         print("empty-program", "kernel", round, empty_program_ns(repeat));
         for (auto& subject : subjects) print(subject.name(), "evnf", round, subject.measure(repeat));
+        for (auto& one : varied) print(one.name(), "evnf", round, one.measure(repeat));
         for (auto& set : sets) print(set.name(), "evnf", round, set.measure(repeat));
         for (auto& firewall : firewalls) print(firewall.name(), "evnf", round, firewall.measure(repeat));
     }

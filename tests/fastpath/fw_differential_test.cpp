@@ -9,6 +9,7 @@
 
 #include "catch.hpp"
 #include "chain.hpp"
+#include "dice.hpp"
 #include "fw_classbench.hpp"
 #include "fw_connections.hpp"
 #include "fw_coverage.hpp"
@@ -145,6 +146,32 @@ void compare_all(std::mt19937& random, const std::vector<FwModelRule>& rules, co
     }
 }
 
+/// A frame of which one bit of the headers is another, often one of what follows the type: a DSCP's, a tag's.
+FwShot with_flipped_bit(Dice& dice, FwShot shot)
+{
+    const auto bits = 8 * std::min<unsigned>(static_cast<unsigned>(shot.frame.size()), 60);
+    const auto bit = dice.chance(50) ? std::min(8 * 14 + dice.below(16), bits - 1) : dice.below(bits);
+    shot.frame[bit / 8] ^= std::byte{1} << bit % 8;
+    return shot;
+}
+
+/// Some packets and others that are nearly the same, again and again in any order.
+void compare_repeated(std::mt19937& random, const std::vector<FwModelRule>& rules, Comparison comparison)
+{
+    Dice dice{random};
+    FwTraffic traffic{random, rules};
+    std::vector<std::pair<FwAim, FwShot>> shots;
+    for (unsigned i = 0; i < 20; ++i) {
+        const auto aim = kAims[i % kAims.size()];
+        shots.emplace_back(aim, traffic.next(aim));
+        for (unsigned twin = 0; twin < 4; ++twin) shots.emplace_back(aim, with_flipped_bit(dice, shots.back().second));
+    }
+    for (unsigned i = 0; i < 1000; ++i) {
+        const auto& [aim, shot] = dice.one_of(shots);
+        comparison.compare(aim, shot);
+    }
+}
+
 /// From 1 on, small ones more often.
 unsigned size_up_to(std::mt19937& random, double most)
 {
@@ -230,6 +257,19 @@ TEST_CASE("fw: thousands of rules decide as rules tried one after the other do")
         compare_all(random, rules, kAims, 400, Comparison{rules, tally});
     }
     check(tally, kAims, {"src v4", "src v6", "dst v4", "dst v6"});
+}
+
+TEST_CASE("fw: packets that come again are decided as rules tried one after the other do")
+{
+    const auto seed = seed_of_test();
+    std::mt19937 random{seed};
+    Tally tally;
+    for (unsigned set = 0; set < 30; ++set) {
+        INFO("seed " << seed << " rule set " << set);
+        const auto rules = random_fw_rules(random, size_up_to(random, 400), kFamilies[set % 3]);
+        compare_repeated(random, rules, Comparison{rules, tally});
+    }
+    check(tally, {}, {"src $set", "src list", "proto name"});
 }
 
 TEST_CASE("fw: rules with states decide as rules tried one after the other do")

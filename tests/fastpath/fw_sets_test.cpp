@@ -42,6 +42,19 @@ boost::json::value set(Chain& chain, std::vector<std::string> words)
 
 } // namespace
 
+TEST_CASE("fw sets: what was answered before a change is not the answer after it")
+{
+    std::string rules;
+    for (int i = 0; i < 20; ++i) rules += fmt::format("{{name: r{}, src: 198.51.100.{}, action: drop}}, ", i, i);
+    Chain chain{configuration("sets: {bad: [10.1.0.0/16]}, rules: [" + rules + "{name: bad, src: $bad, action: drop}]")};
+    for (const auto& [change, wanted] : {std::pair{"del", "default"}, std::pair{"add", "bad"}, std::pair{"del", "default"}}) {
+        for (int i = 0; i < 3; ++i) CHECK(decide(chain, from("10.1.0.1")) != wanted);
+        set(chain, {change, "bad", "10.1.0.0/16"});
+        for (int i = 0; i < 3; ++i) CHECK(decide(chain, from("10.1.0.1")) == wanted);
+        CHECK(decide(chain, from("198.51.100.7")) == "r7");
+    }
+}
+
 TEST_CASE("fw sets: a change holds for the next packet")
 {
     Chain chain{configuration("sets: {bad: [10.1.0.0/16]}, rules: [{name: bad, src: $bad, action: drop}]")};

@@ -58,6 +58,11 @@ boost::json::value Chain::stats()
     return evnf::stats(dataplane_, 0);
 }
 
+int Chain::entry(std::string_view port) const
+{
+    return entry_of(dataplane_, std::string{port});
+}
+
 double Chain::cost_ns(std::string_view port, const std::vector<std::byte>& frame, unsigned repeat)
 {
     return packet_cost_ns(dataplane_, std::string{port}, frame, repeat);

@@ -35,6 +35,8 @@ public:
     /// A map of a plugin, or of the framework where the name begins with evnf_.
     MapRef map(std::string_view instance, const std::string& name);
     boost::json::value stats();
+    /// The program that a packet of the port begins with; owned by the chain, of the present generation.
+    int entry(std::string_view port) const;
     double cost_ns(std::string_view port, const std::vector<std::byte>& frame, unsigned repeat);
     /// Runs what timers of plugins have become due, without waiting.
     void poll() { io_.restart(), io_.poll(); }
