@@ -271,6 +271,26 @@ finish_stream() {
     assert_json '.sent > 0 and .lost == 0 and .duplicates == 0' "$report" "stream $1: every packet arrives, and once"
 }
 
+# start_connections COUNT FROM "AT…" ADDRESS [OPTION…]: that many TCP connections of evnf_connections from host FROM to
+# servers at the hosts AT, whose port is 9000; returns when all are open. finish_connections ends them.
+start_connections() {
+    local count=$1 from=$2 host arguments=()
+    for host in $3; do arguments+=(--at "/run/netns/$LAB-$host"); done
+    # As above.
+    nsenter --net="/run/netns/$LAB-$from" "$EVNF_BUILD/bin/evnf_connections" --from "/run/netns/$LAB-$from" "${arguments[@]}" \
+        --to "$4" --connections "$count" "${@:5}" >"$LAB_DIR/connections" 2>&1 &
+    CONNECTIONS_PID=$!
+    wait_until 'grep -q ready "$LAB_DIR/connections"' 20 || fail "no $count connections: $(cat "$LAB_DIR/connections")"
+}
+
+# finish_connections: sets CONNECTIONS, the report; every one has finished its last block, or broken.
+finish_connections() {
+    kill -TERM "$CONNECTIONS_PID"
+    wait "$CONNECTIONS_PID" || fail "evnf_connections: $(cat "$LAB_DIR/connections")"
+    # shellcheck disable=SC2034 # for the scripts that source this file
+    CONNECTIONS=$(tail -n 1 "$LAB_DIR/connections")
+}
+
 # ---------------------------------------------------------------- assertions
 
 # fail TEXT: the end, with what the reader needs to know why.
