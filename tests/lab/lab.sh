@@ -50,13 +50,18 @@ wait_until() {
 
 # ---------------------------------------------------------------- up and down
 
-lab_up() {
+# lab_begin: what every lab is made in. A script that wants other hosts than lab_up's makes them after this.
+lab_begin() {
     ((EUID == 0)) || { echo "the lab needs root: it makes network namespaces" >&2; exit 1; }
     lab_sweep
     trap 'lab_remove "$LAB"' EXIT
     trap 'exit 130' INT TERM
     mkdir -m 0700 "$LAB_DIR" "$LAB_DIR/bpf"
     mount -t bpf -o mode=0700 bpffs "$LAB_DIR/bpf"
+}
+
+lab_up() {
+    lab_begin
     local host
     for host in client vnf s1 s2; do lab_host "$host"; done
     lab_routes vnf
@@ -157,10 +162,10 @@ netfilter_config() {
 
 ctl() { "$EVNFCTL" -s "$EVNFD_SOCKET" "$@"; }
 
-# start_evnfd FILE: returns when the control socket answers.
+# start_evnfd FILE [HOST]: returns when the control socket answers.
 start_evnfd() {
     # No function here: $! must be evnfd itself.
-    nsenter --net="/run/netns/$LAB-vnf" "$EVNFD" -c "$1" --foreground >>"$EVNFD_LOG" 2>&1 &
+    nsenter --net="/run/netns/$LAB-${2:-vnf}" "$EVNFD" -c "$1" --foreground >>"$EVNFD_LOG" 2>&1 &
     EVNFD_PID=$!
     wait_until "! kill -0 $EVNFD_PID 2>/dev/null || ctl status >/dev/null 2>&1" 20 || fail "evnfd did not answer in 20 s"
     kill -0 "$EVNFD_PID" 2>/dev/null || fail "evnfd ended when it started"
