@@ -5,6 +5,7 @@
  */
 #include "evnf/rewrite.bpf.h"
 
+#include "lb_adopt.bpf.h"
 #include "lb_connections.bpf.h"
 #include "lb_select.bpf.h"
 
@@ -127,8 +128,10 @@ EVNF_STAGE(lb, ctx, pkt)
 		lb_touch(pkt, entry);
 	} else {
 		service = lb_find_service(pkt);
-		if (!service)
-			return EVNF_NEXT;
+		if (!service) {
+			entry = lb_adopt(pkt, &tuple);
+			return entry ? lb_to_client(ctx, pkt, entry) : EVNF_NEXT;
+		}
 		decision = lb_open(pkt, service, &tuple, &fresh);
 		if (decision != EVNF_NEXT)
 			return decision;

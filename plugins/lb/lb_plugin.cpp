@@ -59,6 +59,7 @@ public:
     {
         return open_fast_path<lb_bpf, lb_tc_bpf>(hook, [this](auto& skeleton) {
             bpf_map__set_max_entries(skeleton.maps.lb_connections, 2 * settings_->max_connections);
+            skeleton.rodata->lb_adopts = settings_->adopts();
             bpf_map__set_max_entries(skeleton.maps.lb_slots, std::max(1u, Placement::pages(*settings_)));
         });
     }

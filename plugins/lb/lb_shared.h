@@ -93,6 +93,15 @@ struct lb_steered {
 };
 EVNF_STATIC_ASSERT(sizeof(struct lb_steered) == 24);
 
+/* lb_servers: the service that the server is of. */
+struct lb_server {
+	union evnf_address vip;
+	__be16 port;
+	__u16 backend; /* index */
+	__u8 pad[4];
+};
+EVNF_STATIC_ASSERT(sizeof(struct lb_server) == 24);
+
 /* Per-CPU counters, both directions: lb_counters, by backend index. */
 struct lb_counters {
 	__u64 packets;

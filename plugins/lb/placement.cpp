@@ -116,7 +116,7 @@ void Placement::fill(const Maps& maps) const
 {
     const auto key = hash_key(maps.get("lb_hash_key"));
     const auto services = maps.get("lb_services"), vips = maps.get("lb_vips"), slots = maps.get("lb_slots"),
-               tables = maps.get("lb_tables");
+               tables = maps.get("lb_tables"), servers = maps.get("lb_servers");
     for (std::uint32_t i = 0; i < homes_.size(); ++i) {
         const auto& service = settings_.services[i];
         write(homes_[i], slots);
@@ -127,6 +127,22 @@ void Placement::fill(const Maps& maps) const
         vips.update(place, i);
         place.port = htons(service.port);
         services.update(place, lb_service{i, service.slots, service.by_source, 0, key});
+        if (service.adopt) fill_servers(service, servers);
+    }
+}
+
+void Placement::fill_servers(const Service& service, const MapRef& servers) const
+{
+    for (const auto& backend : service.backends) {
+        lb_service_key sends_from{};
+        sends_from.vip = backend.address.raw;
+        sends_from.port = htons(backend.port);
+        sends_from.protocol = service.protocol;
+        lb_server server{};
+        server.vip = service.vip.raw;
+        server.port = htons(service.port);
+        server.backend = static_cast<std::uint16_t>(index_of(service, backend));
+        servers.update(sends_from, server);
     }
 }
 

@@ -59,6 +59,7 @@ private:
         std::uint32_t live_page() const;
     };
     void write(const Home& home, const MapRef& slots) const;
+    void fill_servers(const Service& service, const MapRef& servers) const;
     void save(std::size_t service, const MapRef& saved) const;
 
     const Settings& settings_;

@@ -117,6 +117,7 @@ Service read_service(const Node& node)
     if (const auto mode = map.optional("mode")) only(*mode, {"dnat", "fullnat", "local"});
     if (const auto affinity = map.optional("affinity"))
         service.by_source = affinity->one_of<bool>({{"none", false}, {"source", true}});
+    if (const auto adopt = map.optional("adopt")) service.adopt = adopt->boolean();
     if (const auto slots = map.optional("slots"))
         service.slots = static_cast<std::uint32_t>(slots->integer(kMinSlots, LB_MAX_SLOTS));
     read_backends(map.required("backends"), service);
@@ -128,6 +129,20 @@ Service read_service(const Node& node)
                   {"oid", "community", "port", "interval", "algorithm"});
     map.done();
     return service;
+}
+
+/// Who takes a server's packets for replies must know of which service.
+void check_adoption(const Node& list, const std::vector<Service>& services)
+{
+    std::map<std::tuple<Address, std::uint16_t, std::uint8_t>, std::string> servers;
+    for (const auto& service : services)
+        for (const auto& backend : service.backends) {
+            if (!service.adopt) continue;
+            const auto [known, is_new] = servers.emplace(std::tuple{backend.address, backend.port, service.protocol}, service.name);
+            if (!is_new)
+                list.error(fmt::format("services '{}' and '{}' both adopt and share the server {} port {}: its packets could be either's",
+                                       known->second, service.name, backend.address.text(), backend.port));
+        }
 }
 
 std::vector<Service> read_services(const Node& list)
@@ -147,6 +162,7 @@ std::vector<Service> read_services(const Node& list)
         backends += service.backends.size();
         services.push_back(std::move(service));
     }
+    check_adoption(list, services);
     if (services.size() > LB_MAX_SERVICES) list.error(fmt::format("more than {} services", +LB_MAX_SERVICES));
     if (backends > LB_MAX_BACKENDS) list.error(fmt::format("more than {} backends in all", +LB_MAX_BACKENDS));
     return services;

@@ -2,6 +2,7 @@
 /// The configuration of the load balancer.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <string>
@@ -34,6 +35,7 @@ struct Service {
     std::uint16_t port = 0;
     std::uint8_t protocol = 0; ///< IPPROTO_TCP or IPPROTO_UDP
     bool by_source = false;     ///< affinity
+    bool adopt = false;         ///< replies of connections that another balancer had
     std::uint32_t slots = 4096;
     std::vector<Backend> backends;
 
@@ -53,6 +55,11 @@ struct Settings {
     std::vector<Service> services;
     Timeouts timeouts;
     std::uint32_t max_connections = 1'000'000;
+
+    bool adopts() const noexcept
+    {
+        return std::any_of(services.begin(), services.end(), [](const Service& service) { return service.adopt; });
+    }
 };
 
 /// Reports all problems to `config`; the result is of no use then.

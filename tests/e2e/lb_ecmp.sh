@@ -54,11 +54,12 @@ plugins:
   lb:
     seed: the same at both
     services:
-      - {name: long, vip: 10.2.0.2, port: 9000, proto: tcp, backends: [{name: s1, address: 10.3.1.2}, {name: s2, address: 10.3.2.2}]}
+      - {name: long, vip: 10.2.0.2, port: 9000, proto: tcp, adopt: true, backends: [{name: s1, address: 10.3.1.2}, {name: s2, address: 10.3.2.2}]}
       - name: long6
         vip: 2001:db8:2::2
         port: 9000
         proto: tcp
+        adopt: true
         backends: [{name: s1, address: "2001:db8:31::2"}, {name: s2, address: "2001:db8:32::2"}]
 YAML
     start_evnfd "$LAB_DIR/$1.yaml" "$1"

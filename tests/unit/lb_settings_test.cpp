@@ -196,6 +196,18 @@ TEST_CASE("lb settings: what later versions offer is refused by name")
                               "not supported by this version: new_flow_limit"));
 }
 
+TEST_CASE("lb settings: services that adopt share no server's port, others may")
+{
+    const auto both = [](const std::string& adopt) {
+        return "services:\n"
+               "  - {name: a, vip: 10.2.0.2, port: 80, proto: tcp, adopt: true, backends: [{name: s, address: 10.3.1.2, port: 8080}]}\n"
+               "  - {name: b, vip: 10.2.0.3, port: 80, proto: tcp, adopt: " + adopt + ", backends: [{name: s, address: 10.3.1.2, port: 8080}]}\n";
+    };
+    CHECK(read(both("false")).errors == Lines{});
+    CHECK(one_error_ends_with(read(both("true")).errors, "services 'a' and 'b' both adopt and share the server 10.3.1.2 port 8080: "
+                                                         "its packets could be either's"));
+}
+
 TEST_CASE("lb settings: unknown keys are refused")
 {
     CHECK(one_error_ends_with(errors_of_service("vipp: 10.2.0.3"),
