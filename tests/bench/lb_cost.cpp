@@ -3,6 +3,7 @@
 /// BPF_PROG_TEST_RUN of the running daemon's programs in the lab. The frame is written anew before each run: that, a tail
 /// call and the kernel's loop are in the figures, which are nanoseconds. Prints a sample a line, as cost.cpp does.
 ///
+///   frame                           no packet path at all: the loop, and the frame that is written
 ///   to-server-1, to-client-1        one established connection
 ///   to-server-1M, to-client-1M      a packet of another one of 2^20 each time, in random order, from 1024 clients
 ///   to-client-1M-clients            each of them of another client: no next hop is remembered for so many
@@ -72,13 +73,29 @@ public:
         must(restore_bpf::load(program_.get()), "cannot load the restorer");
         __u32 id = 0;
         must(bpf_xdp_query_id(static_cast<int>(port_), 0, &id), "cannot ask for the port's program");
-        const Fd entry{bpf_prog_get_fd_by_id(id)};
-        if (!entry) throw_errno(errno, "cannot open the port's program");
-        MapRef{bpf_map__fd(program_->maps.entry), "entry"}.update(std::uint32_t{0}, entry.get());
+        entry_ = Fd{bpf_prog_get_fd_by_id(id)};
+        if (!entry_) throw_errno(errno, "cannot open the port's program");
+        MapRef{bpf_map__fd(program_->maps.entry), "entry"}.update(std::uint32_t{0}, entry_.get());
     }
 
     /// Mean nanoseconds of `repeat` packets with these flags, beginning with the flow of that number.
     double run(const Flows& flows, std::uint8_t flags, unsigned repeat, std::uint64_t first = 0)
+    {
+        return run(flows, flags, repeat, first, XDP_REDIRECT);
+    }
+
+    /// The same without the port's entry.
+    double run_nothing(unsigned repeat)
+    {
+        const MapRef slot{bpf_map__fd(program_->maps.entry), "entry"};
+        slot.erase(std::uint32_t{0});
+        const double ns = run(kOne, ACK, repeat, 0, XDP_ABORTED);
+        slot.update(std::uint32_t{0}, entry_.get());
+        return ns;
+    }
+
+private:
+    double run(const Flows& flows, std::uint8_t flags, unsigned repeat, std::uint64_t first, __u32 wanted)
     {
         const std::string client = options_.v6 ? "2001:db8:8::" : "128.0.0.0", &from = to_client_ ? options_.server : client,
                           &to = to_client_ ? client : options_.vip;
@@ -96,16 +113,16 @@ public:
         LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(), .data_size_in = static_cast<__u32>(frame.size()),
                     .ctx_in = &context, .ctx_size_in = sizeof context, .repeat = static_cast<int>(repeat));
         must(bpf_prog_test_run_opts(bpf_program__fd(program_->progs.restore), &options), "cannot run the restorer");
-        if (options.retval != XDP_REDIRECT)
+        if (options.retval != wanted)
             throw std::runtime_error{"a packet was not sent on: " + std::to_string(options.retval) + " for " + describe(frame)};
         return options.duration;
     }
 
-private:
     std::uint32_t port_;
     bool to_client_;
     const Options& options_;
     Owned<restore_bpf> program_;
+    Fd entry_;
 };
 
 class Bench {
@@ -123,6 +140,7 @@ public:
     void measure(unsigned round)
     {
         constexpr unsigned kRepeat = 1u << kFlowBits;
+        print("frame", round, to_server_.run_nothing(kRepeat));
         print("to-server-1", round, to_server_.run(kOne, ACK, kRepeat));
         print("to-client-1", round, to_client_.run(kOne, ACK, kRepeat));
         print("to-server-1M", round, to_server_.run(kMany, ACK, kRepeat));
