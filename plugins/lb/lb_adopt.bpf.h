@@ -23,31 +23,41 @@ struct {
 	__type(value, struct lb_server);
 } lb_servers SEC(".maps");
 
-/* Makes the connection's entries and returns that of the packet's direction; NULL where it is no service's. */
-static __always_inline struct lb_connection *lb_adopt(const struct evnf_packet *pkt, const struct lb_tuple *tuple)
+/* Is it known where the client's packets go? Then the server's packets would have been known, too, were they its. */
+static __always_inline bool lb_is_known(const struct lb_opening_set *set, const struct lb_tuple *request, __u32 now)
+{
+	for (int way = 0; way < 2; way++)
+		if (lb_is_of(&set->ways[way], request, LB_TO_SERVER) &&
+		    lb_is_fresh(set->ways[way].head, request->protocol, now))
+			return true;
+	return bpf_map_lookup_elem(&lb_connections, request);
+}
+
+/* A server's packet, of no connection here: makes an opening if it is the reply of another balancer's connection. */
+static __always_inline bool lb_adopt(const struct evnf_packet *pkt, const struct lb_tuple *tuple)
 {
 	struct lb_service_key key = { .vip = pkt->src, .port = pkt->sport, .protocol = pkt->protocol };
 	struct lb_tuple request = { .src = tuple->dst, .sport = tuple->dport, .protocol = tuple->protocol };
 	struct lb_connection to_server = { .address = tuple->src, .port = tuple->sport, .direction = LB_TO_SERVER };
+	struct lb_opening_set *set;
 	struct lb_service *service;
 	struct lb_server *server;
 
 	/* What begins or ends here is no connection under way. */
 	if (!lb_adopts || (pkt->protocol == IPPROTO_TCP && pkt->tcp_flags & (TCP_SYN | TCP_RST)))
-		return NULL;
+		return false;
 	server = bpf_map_lookup_elem(&lb_servers, &key);
 	if (!server)
-		return NULL;
+		return false;
 	key.vip = request.dst = server->vip;
 	key.port = request.dport = server->port;
 	service = bpf_map_lookup_elem(&lb_services, &key);
-	if (!service || lb_owner_of(service, lb_slot_of(service, &request)) != server->backend ||
-	    bpf_map_lookup_elem(&lb_connections, &request))
-		return NULL;
+	if (!service || lb_owner_of(service, lb_slot_of(service, &request)) != server->backend)
+		return false;
+	set = lb_openings_of(&request.src, request.sport);
+	if (!set || lb_is_known(set, &request, pkt->now))
+		return false;
 	to_server.backend = server->backend;
-	to_server.made = pkt->now >> LB_MADE_SHIFT;
-	to_server.last_seen = pkt->now;
-	if (lb_insert(&request, &to_server) != LB_INSERTED)
-		return NULL;
-	return bpf_map_lookup_elem(&lb_connections, tuple);
+	lb_write_opening(lb_place_for(set, &request), pkt, &request, &to_server);
+	return true;
 }

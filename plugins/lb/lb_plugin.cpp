@@ -8,15 +8,22 @@
 #include <evnf/plugin.hpp>
 #include <evnf/sweep.hpp>
 
+#include "views.hpp"
+
+// Their rodata is of types from lb_shared.h.
 #include "lb_bpf.skel.h"
 #include "lb_tc_bpf.skel.h"
-#include "views.hpp"
 
 namespace evnf::lb {
 
 namespace {
 
 namespace json = boost::json;
+
+/// How often the fast path asks the table for a connection that is busy: no timeout is shorter than a second.
+constexpr unsigned kCopiesASecond = 10;
+/// What new_flow_limit lets through at once, after a pause: that of a tenth of a second.
+constexpr unsigned kBurstsASecond = 10;
 
 class Balancer final : public Plugin {
 public:
@@ -29,10 +36,11 @@ public:
 
     json::value query(std::string_view verb, const std::vector<std::string>&) override
     {
-        if (verb == "backends") return show_backends(*live_);
+        if (verb == "backends") return show_backends(*live_, host_.jiffies());
         if (verb == "connections")
             return show_connections(*live_, host_.jiffies(), host_.jiffies_per_second());
-        throw UnknownVerb{{"backends", "connections"}};
+        if (verb == "tracking") return show_tracking(*live_, host_.jiffies());
+        throw UnknownVerb{{"backends", "connections", "tracking"}};
     }
 
     json::value explain(const evnf_packet&, std::uint64_t note) override;
@@ -58,6 +66,7 @@ public:
     std::unique_ptr<FastPath> open(FastPathHook hook) override
     {
         return open_fast_path<lb_bpf, lb_tc_bpf>(hook, [this](auto& skeleton) {
+            skeleton.rodata->lb_config = config();
             bpf_map__set_max_entries(skeleton.maps.lb_connections, 2 * settings_->max_connections);
             skeleton.rodata->lb_adopts = settings_->adopts();
             bpf_map__set_max_entries(skeleton.maps.lb_slots, std::max(1u, Placement::pages(*settings_)));
@@ -78,6 +87,7 @@ public:
     {
         steering_ = std::make_unique<Steering>(settings_, maps);
         steering_->fill(maps);
+        openings_ = Connections::map_openings(maps.get("lb_openings"));
     }
 
     void commit(std::shared_ptr<const Maps> maps) noexcept override
@@ -89,16 +99,28 @@ public:
                 "cannot save the selection table, the next change may move more of it than it must: {}",
                 error.what());
         }
-        Host& host = balancer_.host();
-        const Limits limits{settings_->timeouts, host.jiffies_per_second()};
-        Connections connections{maps->get("lb_connections"), limits};
+        Connections connections{maps->get("lb_connections"), std::move(openings_), limits()};
         balancer_.adopt({settings_, std::move(steering_), std::move(maps), std::move(connections)});
     }
 
 private:
+    Limits limits() const { return {settings_->timeouts, balancer_.host().jiffies_per_second()}; }
+
+    lb_config config() const
+    {
+        const auto hz = balancer_.host().jiffies_per_second();
+        lb_config config{};
+        config.copy_jiffies = std::max(1u, hz / kCopiesASecond);
+        config.opening_jiffies_tcp = limits().of(LB_STATE_SYN);
+        config.opening_jiffies_udp = limits().of(LB_STATE_UDP);
+        config.new_flows = {settings_->new_flow_limit, std::max(1u, settings_->new_flow_limit / kBurstsASecond), hz};
+        return config;
+    }
+
     Balancer& balancer_;
     std::shared_ptr<const Settings> settings_;
     std::unique_ptr<Steering> steering_;
+    Connections::Openings openings_;
 };
 
 std::unique_ptr<Staged> Balancer::stage(const Node& config, const Ports&)

@@ -18,6 +18,9 @@ enum {
 	LB_MAX_SLOTS = 65536,   /* of one service */
 	LB_PROBES = 4,          /* slots tried for a new connection whose reply tuple is taken */
 	LB_MADE_SHIFT = 8,      /* lb_connection.made counts units of 256 jiffies */
+	LB_OPENING_BITS = 17,   /* lb_openings has 2^17 sets of two */
+	LB_CACHE_BITS = 12,     /* lb_cache has 2^12 entries on each CPU */
+	LB_RESET_WINDOW = 1024, /* in units of 64 KiB around what was acknowledged: where a RST must lie */
 };
 
 /* SipHash key of the selection hash. The one in lb_hash_key was drawn once and is kept as state. */
@@ -128,7 +131,8 @@ enum lb_direction {
 enum {
 	LB_OPEN = 1 << 0, /* more than a bare SYN */
 	LB_FIN = 1 << 1,
-	LB_RST = 1 << 2,  /* with its latest packet */
+	LB_RST = 1 << 2,  /* with its latest packet, and it was credible */
+	LB_ACKED = 1 << 3, /* an acknowledgement, kept in lb_connection.acked */
 };
 
 /*
@@ -142,12 +146,70 @@ struct lb_connection {
 	__be16 port;
 	__u16 backend;    /* index, for counters and for the backend's state */
 	__u8 direction;   /* enum lb_direction */
-	__u8 flags;       /* LB_OPEN, LB_FIN, LB_RST */
-	__u16 pad;
+	__u8 flags;       /* LB_OPEN, LB_FIN, LB_RST, LB_ACKED */
+	__u16 acked;      /* TCP: upper half of the latest acknowledgement number, as of last_seen */
 	__u32 made;       /* jiffies >> LB_MADE_SHIFT */
 	__u32 last_seen;  /* low half of jiffies */
 };
 EVNF_STATIC_ASSERT(sizeof(struct lb_connection) == 32);
+
+/*
+ * A connection that is half open, or has no entry in lb_connections for another
+ * reason: one cache line for both directions. Its set depends on the client
+ * only, who is in the packets of both. The head tells who wrote it when, so that
+ * one compare-and-swap on it proves that the rest was whole.
+ */
+struct lb_opening {
+	union evnf_address client, vip, server;
+	__be16 client_port, vip_port, server_port;
+	__u16 backend;
+	__u64 head; /* last_seen in the lower half, a version, LB_OPENING_* */
+};
+EVNF_STATIC_ASSERT(sizeof(struct lb_opening) == 64);
+
+#define LB_OPENING_VERSION (1ULL << 32) /* counts the writers, in 26 bits */
+#define LB_OPENING_USED (1ULL << 58)
+#define LB_OPENING_BUSY (1ULL << 59)     /* being written */
+#define LB_OPENING_ANSWERED (1ULL << 60) /* the server has spoken */
+#define LB_OPENING_MOVED (1ULL << 61)    /* to lb_connections, which is asked first */
+#define LB_OPENING_UDP (1ULL << 62)      /* else TCP */
+
+struct lb_opening_set {
+	struct lb_opening ways[2];
+};
+
+/* What lb_connections said of a tuple a moment ago: lb_cache. */
+struct lb_copy {
+	union evnf_address src;
+	union evnf_address dst;
+	union evnf_address address; /* to write, as in lb_connection */
+	__be16 sport;
+	__be16 dport;
+	__be16 port;
+	__u16 backend;
+	__u32 made;       /* low half of jiffies */
+	__u16 version;    /* that of lb_versions before the table was asked */
+	__u8 protocol;    /* 0: none */
+	__u8 direction;
+};
+EVNF_STATIC_ASSERT(sizeof(struct lb_copy) == 64);
+
+/* Rodata: what the settings say, in the clock of the fast path. */
+struct lb_config {
+	__u32 copy_jiffies;        /* how long a copy in lb_cache is believed */
+	__u32 opening_jiffies_tcp; /* how long an opening is, after its latest packet */
+	__u32 opening_jiffies_udp;
+	struct evnf_event_limit new_flows; /* per_second 0: no limit */
+};
+
+/* Per CPU, state: lb_tracking. */
+struct lb_tracking {
+	__u64 opened;     /* openings made */
+	__u64 moved;      /* from there to lb_connections */
+	__u64 over_limit; /* packets that would have moved one: over new_flow_limit */
+	__u64 table_full; /* as above: lb_connections had no room */
+	__u64 unrecorded; /* new connections without an opening: two CPUs wanted the same place at once */
+};
 
 enum lb_state {
 	LB_STATE_SYN,         /* not yet open in both directions */

@@ -21,6 +21,7 @@ namespace {
 constexpr std::uint32_t kMaxWeight = 10'000;
 constexpr std::uint32_t kMinSlots = 4096;
 constexpr std::uint32_t kMaxConnections = 10'000'000;
+constexpr std::uint64_t kMaxNewFlows = 100'000'000;
 
 /// Names become "service/backend" in the names map and in saved tables.
 std::string read_name(Map& map, std::size_t longest)
@@ -195,7 +196,8 @@ Settings read_settings(const Node& config)
     if (const auto timeouts = map.optional("timeouts")) settings.timeouts = read_timeouts(*timeouts);
     if (const auto most = map.optional("max_connections"))
         settings.max_connections = static_cast<std::uint32_t>(most->integer(1, kMaxConnections));
-    map.not_supported("new_flow_limit");
+    if (const auto limit = map.optional("new_flow_limit"))
+        settings.new_flow_limit = static_cast<std::uint32_t>(limit->rate(1, kMaxNewFlows));
     map.done();
     return settings;
 }

@@ -55,6 +55,7 @@ struct Settings {
     std::vector<Service> services;
     Timeouts timeouts;
     std::uint32_t max_connections = 1'000'000;
+    std::uint32_t new_flow_limit = 0; ///< entries of the table that a CPU may make in a second; 0: any number
 
     bool adopts() const noexcept
     {

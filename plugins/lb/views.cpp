@@ -17,7 +17,11 @@ namespace json = boost::json;
 
 namespace {
 
-std::uint64_t total(const std::vector<lb_counters>& cpus, __u64 lb_counters::*counter)
+/// What the kernel's hash table takes: two elements of 128 bytes for each connection, and two buckets for each that may come.
+constexpr std::uint64_t kBytesPerConnection = 256, kBytesPerRoom = 32;
+
+template <class Counters>
+std::uint64_t total(const std::vector<Counters>& cpus, __u64 Counters::*counter)
 {
     std::uint64_t sum = 0;
     for (const auto& cpu : cpus) sum += cpu.*counter;
@@ -110,11 +114,11 @@ json::object show_connection(const Owners& owners, const Connection& connection,
 
 } // namespace
 
-json::array show_backends(const Live& live)
+json::array show_backends(const Live& live, std::uint64_t now)
 {
     const Owners owners{*live.settings};
     std::map<const Backend*, std::uint64_t> connections;
-    live.connections.for_each_server([&](const lb_tuple& tuple, const lb_connection& to_server) {
+    live.connections.for_each_server(now, [&](const lb_tuple& tuple, const lb_connection& to_server) {
         ++connections[owners.backend(owners.service(tuple), to_server)];
     });
     json::array rows;
@@ -131,6 +135,24 @@ json::array show_connections(const Live& live, std::uint64_t now, unsigned hz)
     live.connections.for_each(
         now, [&](const Connection& connection) { rows.push_back(show_connection(owners, connection, hz)); });
     return rows;
+}
+
+json::object show_tracking(const Live& live, std::uint64_t now)
+{
+    constexpr std::uint64_t openings = 2ULL << LB_OPENING_BITS;
+    const auto counters = live.maps->get("lb_tracking").find_per_cpu<lb_tracking>(std::uint32_t{0});
+    const auto connections = live.connections.count();
+    return {{"connections", connections},
+            {"max_connections", live.settings->max_connections},
+            {"connections_bytes", connections * kBytesPerConnection + kBytesPerRoom * live.settings->max_connections},
+            {"openings", live.connections.count_openings(now)},
+            {"max_openings", openings},
+            {"openings_bytes", openings * sizeof(lb_opening)},
+            {"opened", total(counters, &lb_tracking::opened)},
+            {"moved", total(counters, &lb_tracking::moved)},
+            {"over_limit", total(counters, &lb_tracking::over_limit)},
+            {"table_full", total(counters, &lb_tracking::table_full)},
+            {"unrecorded", total(counters, &lb_tracking::unrecorded)}};
 }
 
 } // namespace evnf::lb

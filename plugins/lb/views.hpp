@@ -3,6 +3,7 @@
 #pragma once
 
 #include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
 #include <cstdint>
 #include <memory>
 
@@ -22,8 +23,10 @@ struct Live {
     Connections connections;
 };
 
-/// Both count or list connections by a walk of the table.
-boost::json::array show_backends(const Live& live);
+/// All of them count or list connections by a walk of the tables. `now`: jiffies.
+boost::json::array show_backends(const Live& live, std::uint64_t now);
 boost::json::array show_connections(const Live& live, std::uint64_t now, unsigned jiffies_per_second);
+/// How full the tables are, what they take, and what became of new connections.
+boost::json::object show_tracking(const Live& live, std::uint64_t now);
 
 } // namespace evnf::lb

@@ -5,7 +5,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 export EVNF_BUILD=${EVNF_BUILD:-$(cd "$here/../.." && pwd)/build}
-readonly RESULTS=$EVNF_BUILD/bench ALL=(pps cost tc syn-flood lb)
+readonly RESULTS=$EVNF_BUILD/bench ALL=(pps cost tc syn-flood lb lb-cost)
 
 die() {
     printf 'bench: %s\n' "$*" >&2
@@ -16,7 +16,7 @@ names=() quick=
 for argument in "$@"; do
     case $argument in
     --quick) quick=--quick ;;
-    pps | cost | tc | syn-flood | lb) names+=("$argument") ;;
+    pps | cost | tc | syn-flood | lb | lb-cost) names+=("$argument") ;;
     *) die "unknown benchmark '$argument' (${ALL[*]})" ;;
     esac
 done
@@ -55,6 +55,7 @@ for name in "${names[@]}"; do
     case $name in
     pps) report pps Mpps ;;
     cost) report cost ns ;;
+    lb-cost) report lb-cost ns ;;
     tc) report tc Gbit/s ;;
     syn-flood) report syn-flood Mbit/s ;;
     lb)

@@ -192,8 +192,14 @@ TEST_CASE("lb settings: what later versions offer is refused by name")
                               "not supported by this version: services[0].health.rise"));
     CHECK(one_error_ends_with(errors_of_service("feedback: {source: snmp}"),
                               "services[0].feedback.source: not supported by this version: snmp"));
-    CHECK(one_error_ends_with(read("{services: [], new_flow_limit: 125000/s}").errors,
-                              "not supported by this version: new_flow_limit"));
+}
+
+TEST_CASE("lb settings: new_flow_limit is a rate, and there is none unless given")
+{
+    CHECK(read("{services: [], new_flow_limit: 125000/s}").settings.new_flow_limit == 125000);
+    CHECK(read("{services: []}").settings.new_flow_limit == 0);
+    CHECK(read("{services: [], new_flow_limit: many}").errors.size() == 1);
+    CHECK(read("{services: [], new_flow_limit: 0/s}").errors.size() == 1);
 }
 
 TEST_CASE("lb settings: services that adopt share no server's port, others may")
