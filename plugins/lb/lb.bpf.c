@@ -129,6 +129,8 @@ EVNF_STAGE(lb, ctx, pkt)
 		service = lb_find_service(pkt);
 		if (!service)
 			return EVNF_NEXT;
+		if (service->local)
+			return EVNF_LOCAL;
 		decision = lb_open(pkt, service, &tuple, &fresh);
 		if (decision != EVNF_NEXT)
 			return decision;

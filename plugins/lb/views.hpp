@@ -9,6 +9,7 @@
 #include <evnf/plugin.hpp>
 
 #include "connections.hpp"
+#include "health.hpp"
 #include "settings.hpp"
 #include "steering.hpp"
 
@@ -23,7 +24,10 @@ struct Live {
 };
 
 /// Both count or list connections by a walk of the table.
-boost::json::array show_backends(const Live& live);
+boost::json::array show_backends(const Live& live, const HealthChecks& health);
 boost::json::array show_connections(const Live& live, std::uint64_t now, unsigned jiffies_per_second);
+
+/// Where a backend stands, without its traffic. Service and backend must be there.
+boost::json::array show_standing(const Live& live, std::string_view service, std::string_view backend);
 
 } // namespace evnf::lb
