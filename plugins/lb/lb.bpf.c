@@ -170,6 +170,8 @@ EVNF_STAGE(lb, ctx, pkt)
 	}
 	service = lb_find_service(pkt);
 	if (service) {
+		if (service->local)
+			return EVNF_LOCAL;
 		decision = lb_open(ctx, pkt, service, &tuple, &fresh);
 		if (decision != EVNF_NEXT)
 			return decision;

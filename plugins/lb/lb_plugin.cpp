@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 /// lb: the plugin that the daemon sees. README.md says what it does.
 #include <boost/json/object.hpp>
+#include <functional>
 #include <memory>
 #include <optional>
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <evnf/plugin.hpp>
 #include <evnf/sweep.hpp>
@@ -27,33 +29,55 @@ constexpr unsigned kBurstsASecond = 10;
 
 class Balancer final : public Plugin {
 public:
-    explicit Balancer(Host& host) : host_{host}, expiry_{host, "cannot expire connections", [this] { return live_->connections.expire_some(host_.jiffies()); }} {}
+    explicit Balancer(Host& host)
+        : host_{host},
+          expiry_{host, "cannot expire connections", [this] { return live_->connections.expire_some(host_.jiffies()); }},
+          health_{host.executor(), std::bind_front(&Balancer::take_health, this)}
+    {
+    }
 
     std::unique_ptr<Staged> stage(const Node& config, const Ports& ports) override;
 
     void start() override { expiry_.start(); }
-    void stop() noexcept override { expiry_.stop(); }
-
-    json::value query(std::string_view verb, const std::vector<std::string>&) override
+    void stop() noexcept override
     {
-        if (verb == "backends") return show_backends(*live_, host_.jiffies());
+        expiry_.stop();
+        health_.stop();
+    }
+
+    json::value query(std::string_view verb, const std::vector<std::string>& args) override
+    {
+        if (verb == "backends") return show_backends(*live_, health_, host_.jiffies());
         if (verb == "connections")
             return show_connections(*live_, host_.jiffies(), host_.jiffies_per_second());
         if (verb == "tracking") return show_tracking(*live_, host_.jiffies());
-        throw UnknownVerb{{"backends", "connections", "tracking"}};
+        if (verb == "drain") return steer(verb, args, &Steering::drain);
+        if (verb == "activate") return steer(verb, args, &Steering::activate);
+        throw UnknownVerb{{"activate", "backends", "connections", "drain", "tracking"}};
     }
 
     json::value explain(const evnf_packet&, std::uint64_t note) override;
 
     /// A new configuration is live.
-    void adopt(Live live) { live_.emplace(std::move(live)); }
+    void adopt(Live live)
+    {
+        live_.emplace(std::move(live));
+        health_.adopt(*live_->settings, [this](const Service& service, const Backend& backend) {
+            return !live_->steering->standing(service, backend).steered.unhealthy;
+        });
+    }
 
     Host& host() { return host_; }
 
 private:
+    using Command = void (Steering::*)(const std::string& service, const std::string& backend);
+    json::value steer(std::string_view verb, const std::vector<std::string>& args, Command command);
+    void take_health(const std::string& service, const std::string& backend, bool up, const std::string& why);
+
     Host& host_;
     Sweep expiry_;
     std::optional<Live> live_;
+    HealthChecks health_;
 };
 
 class StagedBalancer final : public Staged {
@@ -79,7 +103,8 @@ public:
     std::vector<Address> virtual_addresses() const override
     {
         std::vector<Address> vips;
-        for (const auto& service : settings_->services) vips.push_back(service.vip);
+        for (const auto& service : settings_->services)
+            if (service.mode != Mode::local) vips.push_back(service.vip);
         return vips;
     }
 
@@ -126,6 +151,26 @@ private:
 std::unique_ptr<Staged> Balancer::stage(const Node& config, const Ports&)
 {
     return std::make_unique<StagedBalancer>(*this, read_settings(config));
+}
+
+json::value Balancer::steer(std::string_view verb, const std::vector<std::string>& args, Command command)
+{
+    if (args.size() != 2)
+        throw std::runtime_error{fmt::format("usage: evnfctl {} {} SERVICE BACKEND", host_.instance(), verb)};
+    ((*live_->steering).*command)(args[0], args[1]);
+    live_->steering->publish();
+    host_.log().info("{}/{}: {}, by command", args[0], args[1], verb);
+    return show_standing(*live_, args[0], args[1]);
+}
+
+void Balancer::take_health(const std::string& service, const std::string& backend, bool up, const std::string& why)
+{
+    if (up)
+        host_.log().info("{}/{} is up: {}", service, backend, why);
+    else
+        host_.log().warn("{}/{} is down: {}", service, backend, why);
+    live_->steering->set_health(service, backend, up);
+    live_->steering->publish();
 }
 
 /// The remark holds the backend's index + 1, or in its upper half the index + 1 of a service that

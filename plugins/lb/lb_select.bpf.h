@@ -8,6 +8,7 @@
 
 #include "evnf/stage.bpf.h"
 #include "lb_shared.h"
+#include "lb_siphash.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -78,20 +79,7 @@ struct {
 	__type(value, struct lb_hash_key);
 } lb_hash_key SEC(".maps");
 
-static __always_inline __u64 lb_rotate(__u64 value, int bits)
-{
-	return value << bits | value >> (64 - bits);
-}
-
-static __always_inline void lb_sip_round(__u64 v[4])
-{
-	v[0] += v[1], v[1] = lb_rotate(v[1], 13) ^ v[0], v[0] = lb_rotate(v[0], 32);
-	v[2] += v[3], v[3] = lb_rotate(v[3], 16) ^ v[2];
-	v[0] += v[3], v[3] = lb_rotate(v[3], 21) ^ v[0];
-	v[2] += v[1], v[1] = lb_rotate(v[1], 17) ^ v[2], v[2] = lb_rotate(v[2], 32);
-}
-
-/* SipHash-1-3 of the tuple; with affinity, of the tuple without the client's port. */
+/* Of the tuple; with affinity, of the tuple without the client's port. */
 static __always_inline __u64 lb_hash(const struct lb_tuple *tuple, const struct lb_hash_key *key, bool by_source)
 {
 	__be16 sport = by_source ? 0 : tuple->sport;
@@ -100,22 +88,8 @@ static __always_inline __u64 lb_hash(const struct lb_tuple *tuple, const struct 
 		(__u64)tuple->protocol << 32 | (__u32)sport << 16 | tuple->dport,
 		40ull << 56, /* SipHash ends with the length of its input */
 	};
-	__u64 v[4] = {
-		key->halves[0] ^ 0x736f6d6570736575ull, key->halves[1] ^ 0x646f72616e646f6dull,
-		key->halves[0] ^ 0x6c7967656e657261ull, key->halves[1] ^ 0x7465646279746573ull,
-	};
 
-#pragma unroll
-	for (int i = 0; i < 6; i++) {
-		v[3] ^= words[i];
-		lb_sip_round(v);
-		v[0] ^= words[i];
-	}
-	v[2] ^= 0xff;
-	lb_sip_round(v);
-	lb_sip_round(v);
-	lb_sip_round(v);
-	return v[0] ^ v[1] ^ v[2] ^ v[3];
+	return lb_siphash(key, words, 6);
 }
 
 static __always_inline struct lb_service *lb_find_service(const struct evnf_packet *pkt)

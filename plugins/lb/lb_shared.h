@@ -41,7 +41,7 @@ struct lb_service {
 	__u32 index;      /* in the configuration */
 	__u32 slots;
 	__u32 by_source;  /* affinity: the slot depends on the client's address only */
-	__u32 pad;
+	__u32 local;      /* a proxy of this machine serves it */
 	struct lb_hash_key hash_key;
 };
 EVNF_STATIC_ASSERT(sizeof(struct lb_service) == 32);

@@ -7,6 +7,8 @@
 #include <random>
 #include <utility>
 
+#include "rendezvous.hpp"
+
 namespace evnf::lb {
 
 namespace {
@@ -54,7 +56,7 @@ std::vector<std::string> names_of(const Settings& settings)
 }
 
 /// A secret that clients cannot aim by, drawn once: a new one would move every slot's clients.
-lb_hash_key hash_key(const MapRef& map)
+lb_hash_key drawn_key(const MapRef& map)
 {
     constexpr std::uint32_t only = 0;
     const auto known = map.find<lb_hash_key>(only);
@@ -98,10 +100,19 @@ std::string_view Placement::name_of(std::uint32_t index) const
     return found == names_.end() ? std::string_view{} : found->second;
 }
 
+Table Placement::rewritten(std::size_t service, const std::vector<Share>& shares) const
+{
+    const auto slots = settings_.services[service].slots;
+    if (settings_.seed.empty()) return rewrite(homes_[service].table, shares, slots);
+    std::vector<NamedShare> named;
+    for (const auto& share : shares) named.push_back({name_of(share.backend), share});
+    return rendezvous(key_of(settings_.seed), named, slots);
+}
+
 std::map<std::uint32_t, std::uint32_t> Placement::share_out(std::size_t service, const std::vector<Share>& shares)
 {
     auto& table = homes_[service].table;
-    const Table before = std::exchange(table, rewrite(table, shares, settings_.services[service].slots));
+    const Table before = std::exchange(table, rewritten(service, shares));
     for (const auto& share : shares) owned_[share.backend] = 0;
     std::map<std::uint32_t, std::uint32_t> moved;
     for (std::size_t slot = 0; slot < table.size(); ++slot) {
@@ -114,7 +125,8 @@ std::map<std::uint32_t, std::uint32_t> Placement::share_out(std::size_t service,
 
 void Placement::fill(const Maps& maps) const
 {
-    const auto key = hash_key(maps.get("lb_hash_key"));
+    const auto drawn = drawn_key(maps.get("lb_hash_key")); // the openings' too, whatever the services'
+    const auto key = settings_.seed.empty() ? drawn : key_of(settings_.seed);
     const auto services = maps.get("lb_services"), vips = maps.get("lb_vips"), slots = maps.get("lb_slots"),
                tables = maps.get("lb_tables"), servers = maps.get("lb_servers");
     for (std::uint32_t i = 0; i < homes_.size(); ++i) {
@@ -124,9 +136,9 @@ void Placement::fill(const Maps& maps) const
         lb_service_key place{};
         place.vip = service.vip.raw;
         place.protocol = service.protocol;
-        vips.update(place, i);
+        if (service.mode != Mode::local) vips.update(place, i);
         place.port = htons(service.port);
-        services.update(place, lb_service{i, service.slots, service.by_source, 0, key});
+        services.update(place, lb_service{i, service.slots, service.by_source, service.mode == Mode::local, key});
         if (service.adopt) fill_servers(service, servers);
     }
 }
@@ -154,7 +166,7 @@ void Placement::write(const Home& home, const MapRef& slots) const
         indices.push_back(home.live_page() + page);
         pages.push_back(page_of(home.table, page));
     }
-    slots.update_batch(indices, pages);
+    if (!pages.empty()) slots.update_batch(indices, pages);
 }
 
 /// A packet that still reads the table before last, as the spare is written over, finds an owner of then or of now: every

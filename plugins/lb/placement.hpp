@@ -23,7 +23,7 @@ public:
     /// Begins with what the state maps remember.
     Placement(const Settings& settings, const Maps& maps);
 
-    /// Shares out the service's slots anew, in memory, moving as few as it can. By backend index: how many slots it took
+    /// Shares out the service's slots anew, in memory: without a seed, moving as few as it can. By backend index: how many slots it took
     /// over from others.
     std::map<std::uint32_t, std::uint32_t> share_out(std::size_t service, const std::vector<Share>& shares);
 
@@ -58,6 +58,7 @@ private:
 
         std::uint32_t live_page() const;
     };
+    Table rewritten(std::size_t service, const std::vector<Share>& shares) const;
     void write(const Home& home, const MapRef& slots) const;
     void fill_servers(const Service& service, const MapRef& servers) const;
     void save(std::size_t service, const MapRef& saved) const;

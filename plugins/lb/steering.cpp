@@ -23,9 +23,10 @@ constexpr double kFeedbackOne = LB_FEEDBACK_ONE;
 constexpr double kMaxWeight = 1e6;
 
 /// As the state maps remember it, but for what has lost its ground.
-lb_steered continued(const Backend& backend, const lb_steered& before)
+lb_steered continued(const Service& service, const Backend& backend, const lb_steered& before)
 {
     lb_steered state = before;
+    if (service.health.type == Health::Type::none) state.unhealthy = 0;
     const auto configured = static_cast<__u8>(backend.state);
     if (state.configured != configured) state.command = LB_COMMAND_NONE;
     state.configured = configured;
@@ -51,7 +52,7 @@ Steering::Steering(std::shared_ptr<const Settings> settings, const Maps& maps)
         for (const auto& backend : service.backends) {
             const auto index = placement_.index_of(service, backend);
             const auto before = unknown.contains(index) ? std::nullopt : memory.find<lb_steered>(index);
-            group.backends.push_back({&backend, index, before ? continued(backend, *before) : fresh(backend)});
+            group.backends.push_back({&backend, index, before ? continued(service, backend, *before) : fresh(backend)});
         }
         std::sort(group.backends.begin(), group.backends.end(),
                   [](const Steered& a, const Steered& b) { return a.backend->name < b.backend->name; });
@@ -80,11 +81,46 @@ BackendState Steering::state_of(const Steered& steered)
     return steered.state.unhealthy ? BackendState::down : wanted_state(steered);
 }
 
-double Steering::weight_of(const Steered& steered)
+/// Its health apart.
+double Steering::configured_weight(const Steered& steered)
 {
-    if (state_of(steered) != BackendState::active) return 0;
+    return wanted_state(steered) == BackendState::active ? steered.backend->weight : 0;
+}
+
+double Steering::fed_back_weight(const Steered& steered)
+{
     const double factor = steered.state.has_feedback ? steered.state.feedback / kFeedbackOne : 1;
-    return std::min(steered.backend->weight * factor, kMaxWeight);
+    return std::min(configured_weight(steered) * factor, kMaxWeight);
+}
+
+/// There are backends that shall have traffic, and health checks find none of them up.
+bool Steering::all_down(const Group& group)
+{
+    const auto wanted = [](const Steered& steered) { return configured_weight(steered) > 0; };
+    return std::any_of(group.backends.begin(), group.backends.end(), wanted) &&
+           std::none_of(group.backends.begin(), group.backends.end(),
+                        [&](const Steered& steered) { return wanted(steered) && !steered.state.unhealthy; });
+}
+
+/// Its connections select anew.
+bool Steering::is_given_up(const Group& group, const Steered& steered)
+{
+    if (wanted_state(steered) == BackendState::down) return true;
+    return steered.state.unhealthy && !(group.service->when_all_down == WhenAllDown::keep && all_down(group));
+}
+
+/// By feedback; as configured where that would leave none of those that are up anything, or none is up.
+std::vector<double> Steering::weights_of(const Group& group)
+{
+    const auto weigh = [&](double (*weight_of)(const Steered&)) {
+        std::vector<double> weights;
+        for (const auto& steered : group.backends)
+            weights.push_back(is_given_up(group, steered) ? 0 : weight_of(steered));
+        return weights;
+    };
+    const auto weights = weigh(all_down(group) ? configured_weight : fed_back_weight);
+    const bool none = std::all_of(weights.begin(), weights.end(), [](double weight) { return weight == 0; });
+    return none ? weigh(configured_weight) : weights;
 }
 
 Standing Steering::standing(const Service& service, const Backend& backend) const
@@ -92,16 +128,18 @@ Standing Steering::standing(const Service& service, const Backend& backend) cons
     const auto& group = groups_.at(static_cast<std::size_t>(&service - settings_->services.data()));
     const auto steered = std::find_if(group.backends.begin(), group.backends.end(),
                                       [&](const Steered& candidate) { return candidate.backend == &backend; });
-    return {steered->index, state_of(*steered), weight_of(*steered), placement_.slots_of(steered->index), steered->state};
+    const auto position = static_cast<std::size_t>(steered - group.backends.begin());
+    return {steered->index, state_of(*steered), weights_of(group)[position], placement_.slots_of(steered->index), steered->state};
 }
 
 void Steering::share_out(std::size_t index)
 {
     auto& group = groups_[index];
+    const auto weights = weights_of(group);
     std::vector<Share> shares;
-    for (const auto& steered : group.backends)
-        shares.push_back({static_cast<std::uint16_t>(steered.index),
-                          static_cast<std::uint32_t>(std::lround(weight_of(steered) * kShareUnits))});
+    for (std::size_t i = 0; i < weights.size(); ++i)
+        shares.push_back({static_cast<std::uint16_t>(group.backends[i].index),
+                          static_cast<std::uint32_t>(std::lround(weights[i] * kShareUnits))});
     const auto moved = placement_.share_out(index, shares);
     for (auto& steered : group.backends)
         if (const auto taken = moved.find(steered.index); taken != moved.end()) steered.state.moved += taken->second;
@@ -116,7 +154,7 @@ void Steering::write_backends(const Group& group, const Maps& maps)
         lb_backend entry{};
         entry.address = steered.backend->address.raw;
         entry.port = htons(steered.backend->port);
-        entry.down = state_of(steered) == BackendState::down;
+        entry.down = is_given_up(group, steered);
         map.update(steered.index, entry);
     }
 }

@@ -21,7 +21,7 @@ namespace evnf::lb {
 /// Where a backend stands.
 struct Standing {
     std::uint32_t index;
-    BackendState state; ///< what the fast path does with it
+    BackendState state; ///< as configured, commanded, or found by health checks
     double weight;      ///< what counts when slots are shared out, on the scale of the configured weight
     std::uint32_t slots;
     lb_steered steered;
@@ -75,7 +75,11 @@ private:
 
     static BackendState wanted_state(const Steered& steered);
     static BackendState state_of(const Steered& steered);
-    static double weight_of(const Steered& steered);
+    static double configured_weight(const Steered& steered);
+    static double fed_back_weight(const Steered& steered);
+    static bool all_down(const Group& group);
+    static bool is_given_up(const Group& group, const Steered& steered);
+    static std::vector<double> weights_of(const Group& group);
     static void write_backends(const Group& group, const Maps& maps);
     static void remember(const Group& group, const Maps& maps);
 

@@ -70,11 +70,8 @@ private:
     std::map<std::tuple<const Service*, Address, std::uint16_t>, const Backend*> backends_;
 };
 
-json::object show_backend(const Live& live, const Service& service, const Backend& backend,
-                          std::uint64_t connections)
+json::object show_standing(const Service& service, const Backend& backend, const Standing& standing)
 {
-    const auto standing = live.steering->standing(service, backend);
-    const auto counters = live.maps->get("lb_counters").find_per_cpu<lb_counters>(standing.index);
     return {{"service", service.name},
             {"name", backend.name},
             {"address", backend.address.text()},
@@ -82,11 +79,24 @@ json::object show_backend(const Live& live, const Service& service, const Backen
             {"weight", backend.weight},
             {"effective_weight", std::lround(standing.weight)},
             {"slots", standing.slots},
-            {"state", text(standing.state)},
-            {"moved_slots", standing.steered.moved},
-            {"connections", connections},
-            {"packets", total(counters, &lb_counters::packets)},
-            {"bytes", total(counters, &lb_counters::bytes)}};
+            {"state", text(standing.state)}};
+}
+
+json::object show_backend(const Live& live, const HealthChecks& health, const Service& service, const Backend& backend,
+                          std::uint64_t connections)
+{
+    const auto standing = live.steering->standing(service, backend);
+    const auto counters = live.maps->get("lb_counters").find_per_cpu<lb_counters>(standing.index);
+    auto row = show_standing(service, backend, standing);
+    if (service.health.type != Health::Type::none) {
+        row["health"] = health.result(service, backend);
+        row["health_changes"] = standing.steered.turns;
+    }
+    row["moved_slots"] = standing.steered.moved;
+    row["connections"] = connections;
+    row["packets"] = total(counters, &lb_counters::packets);
+    row["bytes"] = total(counters, &lb_counters::bytes);
+    return row;
 }
 
 /// "10.3.1.2 80"
@@ -114,7 +124,16 @@ json::object show_connection(const Owners& owners, const Connection& connection,
 
 } // namespace
 
-json::array show_backends(const Live& live, std::uint64_t now)
+json::array show_standing(const Live& live, std::string_view service, std::string_view backend)
+{
+    for (const auto& candidate : live.settings->services)
+        for (const auto& one : candidate.backends)
+            if (candidate.name == service && one.name == backend)
+                return {show_standing(candidate, one, live.steering->standing(candidate, one))};
+    return {};
+}
+
+json::array show_backends(const Live& live, const HealthChecks& health, std::uint64_t now)
 {
     const Owners owners{*live.settings};
     std::map<const Backend*, std::uint64_t> connections;
@@ -124,7 +143,7 @@ json::array show_backends(const Live& live, std::uint64_t now)
     json::array rows;
     for (const auto& service : live.settings->services)
         for (const auto& backend : service.backends)
-            rows.push_back(show_backend(live, service, backend, connections[&backend]));
+            rows.push_back(show_backend(live, health, service, backend, connections[&backend]));
     return rows;
 }
 

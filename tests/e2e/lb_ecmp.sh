@@ -65,10 +65,10 @@ YAML
     start_evnfd "$LAB_DIR/$1.yaml" "$1"
 }
 
-# placed VM: "PORT BACKEND" of its established connections, sorted.
-placed() {
-    at "$1" ctl lb connections --json | jq -r '.[] | select(.state == "established") | "\(.client_port) \(.backend)"' | sort
-}
+# placed VM: "PORT BACKEND" of its established connections, sorted; placed_ever VM: of those that are over, too.
+placed() { placed_if "$1" '.state == "established"'; }
+placed_ever() { placed_if "$1" true; }
+placed_if() { at "$1" ctl lb connections --json | jq -r ".[] | select($2) | \"\(.client_port) \(.backend)\"" | sort; }
 
 # carrier VM up|down: as the links of a VM that lives or has died.
 carrier() {
@@ -76,18 +76,29 @@ carrier() {
     in_ns "$1" ip link set eth1 "$2"
 }
 
-ecmp_lab
-for vm in vm1 vm2; do at "$vm" start_balancer "$vm"; done
-start_connections "$COUNT" client "s1 s2" "$VIP"
-assert_eventually '(( $(placed vm1 | wc -l) + $(placed vm2 | wc -l) == COUNT ))' "$COUNT established connections"
-of_vm1=$(placed vm1)
-before=$(sort <<<"$of_vm1"$'\n'"$(placed vm2)")
-number=$(wc -l <<<"$of_vm1")
-((number > COUNT / 4 && number < COUNT * 3 / 4)) || fail "vm1 has $number of $COUNT connections"
+# survive VIP: connections to it, while vm1 dies.
+survive() {
+    local of_vm1 number broken
+    start_connections "$COUNT" client "s1 s2" "$1"
+    assert_eventually '(( $(placed vm1 | wc -l) + $(placed vm2 | wc -l) == COUNT ))' "$1: $COUNT established connections"
+    of_vm1=$(placed vm1)
+    number=$(wc -l <<<"$of_vm1")
+    ((number > COUNT / 4 && number < COUNT * 3 / 4)) || fail "$1: vm1 has $number of $COUNT connections"
 
-carrier vm1 down
-finish_connections
-broken=$(jq '.broken | length' <<<"$CONNECTIONS")
-printf 'broken: %d of the %d connections of the balancer that died\n' "$broken" "$number"
-jq -r '.broken[].why' <<<"$CONNECTIONS" | sort | uniq -c
-((broken * 100 < number)) || fail "$broken of $number connections broke: $CONNECTIONS"
+    carrier vm1 down
+    finish_connections
+    broken=$(jq '.broken | length' <<<"$CONNECTIONS")
+    printf '%s: %d of the %d connections of the balancer that died broke\n' "$1" "$broken" "$number"
+    jq -r '.broken[].why' <<<"$CONNECTIONS" | sort | uniq -c
+    ((broken * 100 < number)) || fail "$1: $broken of $number connections broke"
+    # Where they went, they kept their servers.
+    assert_eq "" "$(comm -23 <(echo "$of_vm1") <(placed_ever vm2))" "$1: connections of vm1 that vm2 does not know, or with another server"
+    assert_json '.missed_tail_calls == 0 and .lost_events == 0' "$(at vm2 ctl stats --json)" "$1: nothing lost by vm2"
+}
+
+for vip in "$VIP" "$VIP6"; do
+    ecmp_lab
+    for vm in vm1 vm2; do at "$vm" start_balancer "$vm"; done
+    survive "$vip"
+    lab_remove "$LAB"
+done
