@@ -111,7 +111,6 @@ TEST_CASE("lb: the VIP's port and the protocol tell a client's connections from 
     CHECK(destination(chain.run("in", family.between(family.client, family.vip, Udp{.sport = 4000, .dport = 8443}))) ==
           family.servers[2] + " 8443");
     CHECK(family.server(chain, 4000, ACK) == family.servers[0] + " 8080");
-    CHECK(chain.query("lb", "connections").as_array().size() == 3);
 }
 
 TEST_CASE("lb: what a server sends from the service's port of itself is not rewritten, nor what others send from there")
