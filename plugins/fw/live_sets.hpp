@@ -12,12 +12,12 @@
 #include <string_view>
 #include <vector>
 
+#include <evnf/mapped_array.hpp>
 #include <evnf/plugin.hpp>
 #include <evnf/slots.hpp>
 
 #include "addresses.hpp"
 #include "live_set.hpp"
-#include "mapped_array.hpp"
 #include "set_trees.hpp"
 
 namespace evnf::fw {

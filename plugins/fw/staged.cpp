@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <evnf/mapped_array.hpp>
 #include <evnf/slots.hpp>
 
 #include <algorithm>
@@ -11,7 +12,6 @@
 #include "compiler.hpp"
 #include "fw_bpf.skel.h"
 #include "fw_tc_bpf.skel.h"
-#include "mapped_array.hpp"
 
 namespace evnf::fw {
 

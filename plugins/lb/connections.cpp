@@ -138,19 +138,70 @@ bool Connections::expire_some(std::uint64_t now)
         cursor_, [&](const lb_tuple& tuple, const lb_connection& entry) { expire(tuple, entry, now); });
 }
 
-void Connections::for_each_server(
-    const std::function<void(const lb_tuple&, const lb_connection& to_server)>& visit) const
+void Connections::for_each_entry(const VisitServer& visit) const
 {
     table_.for_each<lb_tuple, lb_connection>([&](const lb_tuple& tuple, const lb_connection& entry) {
         if (entry.direction == LB_TO_SERVER) visit(tuple, entry);
     });
 }
 
+/// Nothing where the place is free, is just being written, or holds what is forgotten or in the table by now.
+std::optional<Connection> Connections::connection_of(const lb_opening& opening, std::uint64_t now) const
+{
+    const auto head = __atomic_load_n(&opening.head, __ATOMIC_ACQUIRE);
+    if ((head & (LB_OPENING_USED | LB_OPENING_BUSY | LB_OPENING_MOVED)) != LB_OPENING_USED) return std::nullopt;
+    const bool udp = head & LB_OPENING_UDP;
+    Connection connection{};
+    connection.state = udp ? LB_STATE_UDP : LB_STATE_SYN;
+    connection.age = connection.idle = since(static_cast<std::uint32_t>(head), now);
+    if (connection.idle >= limits_.of(connection.state)) return std::nullopt;
+    connection.tuple.src = opening.client;
+    connection.tuple.dst = opening.vip;
+    connection.tuple.sport = opening.client_port;
+    connection.tuple.dport = opening.vip_port;
+    connection.tuple.protocol = udp ? IPPROTO_UDP : IPPROTO_TCP;
+    connection.to_server.address = opening.server;
+    connection.to_server.port = opening.server_port;
+    connection.to_server.backend = opening.backend;
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    constexpr __u64 version = LB_OPENING_USED - LB_OPENING_VERSION;
+    if ((__atomic_load_n(&opening.head, __ATOMIC_RELAXED) ^ head) & version) return std::nullopt;
+    return connection;
+}
+
+void Connections::for_each_opening(std::uint64_t now, const std::function<void(const Connection&)>& visit) const
+{
+    for (const auto& set : openings_.rows())
+        for (const auto& opening : set.ways)
+            if (const auto connection = connection_of(opening, now)) visit(*connection);
+}
+
+void Connections::for_each_server(std::uint64_t now, const VisitServer& visit) const
+{
+    for_each_entry(visit);
+    for_each_opening(now, [&](const Connection& opening) { visit(opening.tuple, opening.to_server); });
+}
+
 void Connections::for_each(std::uint64_t now, const std::function<void(const Connection&)>& visit) const
 {
-    for_each_server([&](const lb_tuple& tuple, const lb_connection& to_server) {
+    for_each_entry([&](const lb_tuple& tuple, const lb_connection& to_server) {
         if (const auto connection = join(tuple, to_server, now)) visit(*connection);
     });
+    for_each_opening(now, visit);
+}
+
+std::size_t Connections::count() const
+{
+    std::size_t count = 0;
+    for_each_entry([&](const lb_tuple&, const lb_connection&) { ++count; });
+    return count;
+}
+
+std::size_t Connections::count_openings(std::uint64_t now) const
+{
+    std::size_t count = 0;
+    for_each_opening(now, [&](const Connection&) { ++count; });
+    return count;
 }
 
 } // namespace evnf::lb

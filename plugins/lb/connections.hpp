@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/// The slow path's side of the connection table: what a connection's state is, listing, expiry.
+/// The slow path's side of the connection tables: what a connection's state is, listing, expiry.
 #pragma once
 
 #include <cstddef>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <evnf/bpf.hpp>
+#include <evnf/mapped_array.hpp>
 
 #include "lb_shared.h"
 #include "settings.hpp"
@@ -42,26 +43,43 @@ private:
 
 class Connections {
 public:
+    /// lb_openings.
+    using Openings = MappedArray<lb_opening_set>;
+    static Openings map_openings(const MapRef& array) { return {array, 1 << LB_OPENING_BITS}; }
+
     /// `table` is lb_connections, which must outlive this.
-    Connections(MapRef table, const Limits& limits) : table_{std::move(table)}, limits_{limits} {}
+    Connections(MapRef table, Openings openings, const Limits& limits)
+        : table_{std::move(table)}, openings_{std::move(openings)}, limits_{limits}
+    {
+    }
 
     /// Looks at the next part of the table, a bounded number of entries, and deletes what has been
     /// idle for too long at `now` (jiffies). True when that was the last part; the next call
     /// begins again.
     bool expire_some(std::uint64_t now);
 
+    /// Those of the table first, then the half-open ones.
     void for_each(std::uint64_t now, const std::function<void(const Connection&)>& visit) const;
     /// Only who talks to whom: a fraction of the work.
     void for_each_server(
-        const std::function<void(const lb_tuple&, const lb_connection& to_server)>& visit) const;
+        std::uint64_t now, const std::function<void(const lb_tuple&, const lb_connection& to_server)>& visit) const;
+
+    std::size_t count() const;
+    std::size_t count_openings(std::uint64_t now) const;
 
 private:
+    using VisitServer = std::function<void(const lb_tuple&, const lb_connection& to_server)>;
+    void for_each_entry(const VisitServer& visit) const;
+    std::optional<Connection> connection_of(const lb_opening& opening, std::uint64_t now) const;
+    /// Openings that have not become connections of the table, and are not forgotten.
+    void for_each_opening(std::uint64_t now, const std::function<void(const Connection&)>& visit) const;
     std::optional<Connection> join(const lb_tuple& tuple, const lb_connection& to_server,
                                    std::uint64_t now) const;
     void expire(const lb_tuple& tuple, const lb_connection& entry, std::uint64_t now) const;
     void forget(const Connection& connection) const;
 
     MapRef table_;
+    Openings openings_;
     Limits limits_;
     std::vector<std::byte> cursor_;
 };

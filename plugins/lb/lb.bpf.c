@@ -5,8 +5,8 @@
  */
 #include "evnf/rewrite.bpf.h"
 
+#include "lb_adopt.bpf.h"
 #include "lb_connections.bpf.h"
-#include "lb_select.bpf.h"
 
 EVNF_LICENSE;
 
@@ -45,16 +45,6 @@ static __always_inline int lb_later_fragment(const struct evnf_packet *pkt)
 	return bpf_map_lookup_elem(&lb_vips, &key) ? evnf_drop(EVNF_REASON_FRAGMENT) : EVNF_NEXT;
 }
 
-static __always_inline int lb_to_client(evnf_ctx *ctx, struct evnf_packet *pkt, struct lb_connection *entry)
-{
-	lb_count(pkt, entry->backend);
-	/* The fragments behind this one would keep the server's address and never meet it again. */
-	if (pkt->fragment != EVNF_FRAGMENT_NONE)
-		return evnf_drop(EVNF_REASON_FRAGMENT);
-	lb_touch(pkt, entry);
-	return evnf_rewrite_source(ctx, pkt, &entry->address, entry->port);
-}
-
 static __always_inline bool lb_backend_is_down(const struct lb_connection *entry)
 {
 	struct lb_backend *backend = lb_find_backend(entry->backend);
@@ -77,63 +67,119 @@ static __always_inline bool lb_choose(const struct lb_service *service, __u32 sl
 	return true;
 }
 
-/* A connection's first packet: chooses its server and remembers that. */
-static __always_inline int lb_open(struct evnf_packet *pkt, const struct lb_service *service,
-				   const struct lb_tuple *tuple, struct lb_connection *entry)
+/* A new connection: chooses its server and remembers that. */
+static __always_inline int lb_begin(const struct evnf_packet *pkt, const struct lb_service *service,
+				    const struct lb_tuple *tuple, struct lb_connection *to_server)
 {
+	struct lb_opening_set *set = lb_openings_of(&tuple->src, tuple->sport);
 	__u32 slot = lb_slot_of(service, tuple);
-	enum lb_insertion inserted = LB_TAKEN;
 
-	evnf_note(pkt, (__u64)(service->index + 1) << 32);
-	entry->direction = LB_TO_SERVER;
-	entry->flags = lb_flags_after(pkt, 0);
-	entry->made = pkt->now >> LB_MADE_SHIFT;
-	entry->last_seen = pkt->now;
-	for (int i = 0; i < LB_PROBES && inserted == LB_TAKEN; i++) {
-		if (!lb_choose(service, slot, entry))
+	if (!set)
+		return evnf_drop(EVNF_REASON_INTERNAL);
+	for (int i = 0; i < LB_PROBES; i++) {
+		if (!lb_choose(service, slot, to_server))
 			return evnf_drop(EVNF_REASON_NO_BACKEND);
 		/* A reset ends a connection that nobody remembers: no reply will follow. */
-		if (entry->flags & LB_RST)
+		if (pkt->protocol == IPPROTO_TCP && pkt->tcp_flags & TCP_RST)
 			return EVNF_NEXT;
-		inserted = lb_insert(tuple, entry);
+		if (!lb_is_being_opened(set, tuple, to_server, pkt->now) && !lb_is_taken(tuple, to_server)) {
+			lb_write_opening(lb_place_for(set, tuple), pkt, tuple, to_server);
+			return EVNF_NEXT;
+		}
 		slot = slot + 1 < service->slots ? slot + 1 : 0;
 	}
-	if (inserted == LB_INSERTED)
-		return EVNF_NEXT;
-	return evnf_drop(inserted == LB_TAKEN ? EVNF_REASON_TUPLE_TAKEN : EVNF_REASON_TABLE_FULL);
+	return evnf_drop(EVNF_REASON_TUPLE_TAKEN);
+}
+
+/* A packet to a service, of no connection in the table: fills `to_server`. */
+static __always_inline int lb_open(evnf_ctx *ctx, struct evnf_packet *pkt, const struct lb_service *service,
+				   const struct lb_tuple *tuple, struct lb_connection *to_server)
+{
+	struct lb_opening *opening;
+	__u64 head = 0;
+
+	evnf_note(pkt, (__u64)(service->index + 1) << 32);
+	to_server->direction = LB_TO_SERVER;
+	opening = lb_find_opening(pkt, tuple, to_server, &head);
+	/* What was moved and is not there any more is over: a SYN begins anew. */
+	if (!opening || lb_backend_is_down(to_server) || (head & LB_OPENING_MOVED && lb_is_bare_syn(pkt)))
+		return lb_begin(pkt, service, tuple, to_server);
+	if (lb_proves_both(pkt, head))
+		lb_move(ctx, pkt, tuple, opening, head, to_server);
+	return EVNF_NEXT;
+}
+
+/* The table's entry for the tuple, or NULL where a connection begins, or begins anew. */
+static __always_inline struct lb_connection *lb_find(const struct evnf_packet *pkt, const struct lb_tuple *tuple)
+{
+	struct lb_connection *entry = bpf_map_lookup_elem(&lb_connections, tuple), old;
+
+	if (!entry || entry->direction == LB_TO_CLIENT ||
+	    !(lb_backend_is_down(entry) || lb_begins_anew(pkt, tuple, entry)))
+		return entry;
+	old = *entry;
+	lb_forget(tuple, &old);
+	return NULL;
+}
+
+/* What a connection does to its packet. */
+static __always_inline int lb_translate(evnf_ctx *ctx, struct evnf_packet *pkt, __u32 backend, __u32 direction,
+					const union evnf_address *address, __be16 port)
+{
+	lb_count(pkt, backend);
+	if (direction == LB_TO_SERVER)
+		return evnf_rewrite_destination(ctx, pkt, address, port);
+	/* The fragments behind this one would keep the server's address and never meet it again. */
+	if (pkt->fragment != EVNF_FRAGMENT_NONE)
+		return evnf_drop(EVNF_REASON_FRAGMENT);
+	return evnf_rewrite_source(ctx, pkt, address, port);
+}
+
+static __always_inline bool lb_is_down(__u32 index)
+{
+	struct lb_backend *backend = lb_find_backend(index);
+
+	return backend && backend->down;
 }
 
 EVNF_STAGE(lb, ctx, pkt)
 {
+	__u32 place = lb_place_of(&pkt->src, &pkt->dst, pkt->sport, pkt->dport);
 	struct lb_connection *entry, fresh = {};
 	struct lb_service *service;
 	struct lb_tuple tuple;
+	struct lb_copy *copy;
+	__u16 version;
+	__u64 head;
 	int decision;
 
 	if (pkt->protocol != IPPROTO_TCP && pkt->protocol != IPPROTO_UDP)
 		return EVNF_NEXT;
 	if (pkt->fragment == EVNF_FRAGMENT_LATER)
 		return lb_later_fragment(pkt);
+	copy = lb_recall(pkt, place);
+	if (copy && (copy->direction == LB_TO_CLIENT || !lb_is_down(copy->backend)))
+		return lb_translate(ctx, pkt, copy->backend, copy->direction, &copy->address, copy->port);
+	version = lb_version_at(place);
 	tuple = lb_tuple_of(pkt);
-	entry = bpf_map_lookup_elem(&lb_connections, &tuple);
-	if (entry && entry->direction == LB_TO_CLIENT)
-		return lb_to_client(ctx, pkt, entry);
-	if (entry && (lb_backend_is_down(entry) || lb_begins_anew(pkt, &tuple, entry))) {
-		fresh = *entry;
-		lb_forget(&tuple, &fresh);
-		entry = NULL;
-	}
+	entry = lb_find(pkt, &tuple);
 	if (entry) {
-		lb_touch(pkt, entry);
-	} else {
-		service = lb_find_service(pkt);
-		if (!service)
-			return EVNF_NEXT;
-		decision = lb_open(pkt, service, &tuple, &fresh);
+		lb_touch(ctx, pkt, &tuple, entry);
+		lb_keep_copy(pkt, place, version, entry);
+		return lb_translate(ctx, pkt, entry->backend, entry->direction, &entry->address, entry->port);
+	}
+	service = lb_find_service(pkt);
+	if (service) {
+		if (service->local)
+			return EVNF_LOCAL;
+		decision = lb_open(ctx, pkt, service, &tuple, &fresh);
 		if (decision != EVNF_NEXT)
 			return decision;
-		entry = &fresh;
+	} else {
+		fresh.direction = LB_TO_CLIENT;
+		if (!lb_find_opening(pkt, &tuple, &fresh, &head) &&
+		    !(lb_adopt(pkt, &tuple) && lb_find_opening(pkt, &tuple, &fresh, &head)))
+			return EVNF_NEXT;
 	}
-	lb_count(pkt, entry->backend);
-	return evnf_rewrite_destination(ctx, pkt, &entry->address, entry->port);
+	return lb_translate(ctx, pkt, fresh.backend, fresh.direction, &fresh.address, fresh.port);
 }

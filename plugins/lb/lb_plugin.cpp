@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: MIT
 /// lb: the plugin that the daemon sees. README.md says what it does.
 #include <boost/json/object.hpp>
+#include <functional>
 #include <memory>
 #include <optional>
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <evnf/plugin.hpp>
 #include <evnf/sweep.hpp>
 
+#include "views.hpp"
+
+// Their rodata is of types from lb_shared.h.
 #include "lb_bpf.skel.h"
 #include "lb_tc_bpf.skel.h"
-#include "views.hpp"
 
 namespace evnf::lb {
 
@@ -18,34 +22,62 @@ namespace {
 
 namespace json = boost::json;
 
+/// How often the fast path asks the table for a connection that is busy: no timeout is shorter than a second.
+constexpr unsigned kCopiesASecond = 10;
+/// What new_flow_limit lets through at once, after a pause: that of a tenth of a second.
+constexpr unsigned kBurstsASecond = 10;
+
 class Balancer final : public Plugin {
 public:
-    explicit Balancer(Host& host) : host_{host}, expiry_{host, "cannot expire connections", [this] { return live_->connections.expire_some(host_.jiffies()); }} {}
+    explicit Balancer(Host& host)
+        : host_{host},
+          expiry_{host, "cannot expire connections", [this] { return live_->connections.expire_some(host_.jiffies()); }},
+          health_{host.executor(), std::bind_front(&Balancer::take_health, this)}
+    {
+    }
 
     std::unique_ptr<Staged> stage(const Node& config, const Ports& ports) override;
 
     void start() override { expiry_.start(); }
-    void stop() noexcept override { expiry_.stop(); }
-
-    json::value query(std::string_view verb, const std::vector<std::string>&) override
+    void stop() noexcept override
     {
-        if (verb == "backends") return show_backends(*live_);
+        expiry_.stop();
+        health_.stop();
+    }
+
+    json::value query(std::string_view verb, const std::vector<std::string>& args) override
+    {
+        if (verb == "backends") return show_backends(*live_, health_, host_.jiffies());
         if (verb == "connections")
             return show_connections(*live_, host_.jiffies(), host_.jiffies_per_second());
-        throw UnknownVerb{{"backends", "connections"}};
+        if (verb == "tracking") return show_tracking(*live_, host_.jiffies());
+        if (verb == "drain") return steer(verb, args, &Steering::drain);
+        if (verb == "activate") return steer(verb, args, &Steering::activate);
+        throw UnknownVerb{{"activate", "backends", "connections", "drain", "tracking"}};
     }
 
     json::value explain(const evnf_packet&, std::uint64_t note) override;
 
     /// A new configuration is live.
-    void adopt(Live live) { live_.emplace(std::move(live)); }
+    void adopt(Live live)
+    {
+        live_.emplace(std::move(live));
+        health_.adopt(*live_->settings, [this](const Service& service, const Backend& backend) {
+            return !live_->steering->standing(service, backend).steered.unhealthy;
+        });
+    }
 
     Host& host() { return host_; }
 
 private:
+    using Command = void (Steering::*)(const std::string& service, const std::string& backend);
+    json::value steer(std::string_view verb, const std::vector<std::string>& args, Command command);
+    void take_health(const std::string& service, const std::string& backend, bool up, const std::string& why);
+
     Host& host_;
     Sweep expiry_;
     std::optional<Live> live_;
+    HealthChecks health_;
 };
 
 class StagedBalancer final : public Staged {
@@ -58,7 +90,9 @@ public:
     std::unique_ptr<FastPath> open(FastPathHook hook) override
     {
         return open_fast_path<lb_bpf, lb_tc_bpf>(hook, [this](auto& skeleton) {
+            skeleton.rodata->lb_config = config();
             bpf_map__set_max_entries(skeleton.maps.lb_connections, 2 * settings_->max_connections);
+            skeleton.rodata->lb_adopts = settings_->adopts();
             bpf_map__set_max_entries(skeleton.maps.lb_slots, std::max(1u, Placement::pages(*settings_)));
         });
     }
@@ -69,40 +103,74 @@ public:
     std::vector<Address> virtual_addresses() const override
     {
         std::vector<Address> vips;
-        for (const auto& service : settings_->services) vips.push_back(service.vip);
+        for (const auto& service : settings_->services)
+            if (service.mode != Mode::local) vips.push_back(service.vip);
         return vips;
     }
 
     void fill(const Maps& maps) override
     {
-        placement_ = std::make_unique<const Placement>(*settings_, maps);
-        placement_->fill(maps);
+        steering_ = std::make_unique<Steering>(settings_, maps);
+        steering_->fill(maps);
+        openings_ = Connections::map_openings(maps.get("lb_openings"));
     }
 
     void commit(std::shared_ptr<const Maps> maps) noexcept override
     {
         try {
-            placement_->save(*maps);
+            steering_->commit(maps);
         } catch (const std::exception& error) {
             balancer_.host().log().error(
                 "cannot save the selection table, the next change may move more of it than it must: {}",
                 error.what());
         }
-        Host& host = balancer_.host();
-        const Limits limits{settings_->timeouts, host.jiffies_per_second()};
-        Connections connections{maps->get("lb_connections"), limits};
-        balancer_.adopt({settings_, std::move(placement_), std::move(maps), std::move(connections)});
+        Connections connections{maps->get("lb_connections"), std::move(openings_), limits()};
+        balancer_.adopt({settings_, std::move(steering_), std::move(maps), std::move(connections)});
     }
 
 private:
+    Limits limits() const { return {settings_->timeouts, balancer_.host().jiffies_per_second()}; }
+
+    lb_config config() const
+    {
+        const auto hz = balancer_.host().jiffies_per_second();
+        lb_config config{};
+        config.copy_jiffies = std::max(1u, hz / kCopiesASecond);
+        config.opening_jiffies_tcp = limits().of(LB_STATE_SYN);
+        config.opening_jiffies_udp = limits().of(LB_STATE_UDP);
+        config.new_flows = {settings_->new_flow_limit, std::max(1u, settings_->new_flow_limit / kBurstsASecond), hz};
+        return config;
+    }
+
     Balancer& balancer_;
     std::shared_ptr<const Settings> settings_;
-    std::unique_ptr<const Placement> placement_;
+    std::unique_ptr<Steering> steering_;
+    Connections::Openings openings_;
 };
 
 std::unique_ptr<Staged> Balancer::stage(const Node& config, const Ports&)
 {
     return std::make_unique<StagedBalancer>(*this, read_settings(config));
+}
+
+json::value Balancer::steer(std::string_view verb, const std::vector<std::string>& args, Command command)
+{
+    if (args.size() != 2)
+        throw std::runtime_error{fmt::format("usage: evnfctl {} {} SERVICE BACKEND", host_.instance(), verb)};
+    ((*live_->steering).*command)(args[0], args[1]);
+    live_->steering->publish();
+    host_.log().info("{}/{}: {}, by command", args[0], args[1], verb);
+    return show_standing(*live_, args[0], args[1]);
+}
+
+void Balancer::take_health(const std::string& service, const std::string& backend, bool up, const std::string& why)
+{
+    if (up)
+        host_.log().info("{}/{} is up: {}", service, backend, why);
+    else
+        host_.log().warn("{}/{} is down: {}", service, backend, why);
+    live_->steering->set_health(service, backend, up);
+    live_->steering->publish();
 }
 
 /// The remark holds the backend's index + 1, or in its upper half the index + 1 of a service that
@@ -111,7 +179,7 @@ json::value Balancer::explain(const evnf_packet&, std::uint64_t note)
 {
     const auto backend = static_cast<std::uint32_t>(note), service = static_cast<std::uint32_t>(note >> 32);
     if (backend) {
-        const auto name = live_->placement->name_of(backend - 1);
+        const auto name = live_->steering->name_of(backend - 1);
         const auto slash = name.find('/');
         if (slash == std::string_view::npos) return json::object{};
         return json::object{{"service", name.substr(0, slash)}, {"backend", name.substr(slash + 1)}};

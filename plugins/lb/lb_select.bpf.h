@@ -2,12 +2,13 @@
 /*
  * Selection: service and client -> slot -> backend. A client's slot is a keyed
  * hash, so that nobody outside can aim at one server; who owns a slot is the
- * slow path's table, swapped as a whole with the generation.
+ * slow path's table, swapped as a whole.
  */
 #pragma once
 
 #include "evnf/stage.bpf.h"
 #include "lb_shared.h"
+#include "lb_siphash.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -24,6 +25,14 @@ struct {
 	__type(value, struct lb_page);
 } lb_slots SEC(".maps");
 
+/* First pages of the live tables, by service index. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, LB_MAX_SERVICES);
+	__type(key, __u32);
+	__type(value, __u32);
+} lb_tables SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, LB_MAX_BACKENDS);
@@ -31,7 +40,7 @@ struct {
 	__type(value, struct lb_backend);
 } lb_backends SEC(".maps");
 
-/* The table as it was last committed, for the slow path to move as few slots as it can. */
+/* From here on what the slow path remembers. The table as it is live, to move as few slots as can be: */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, LB_MAX_SERVICES * LB_MAX_SLOTS / LB_PAGE);
@@ -40,6 +49,14 @@ struct {
 	__type(key, struct lb_saved_key);
 	__type(value, struct lb_page);
 } lb_saved SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, LB_MAX_BACKENDS);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, __u32);
+	__type(value, struct lb_steered);
+} lb_steered SEC(".maps");
 
 /* Names of the backend indices, "service/backend": evnf/slots.hpp. */
 struct lb_name {
@@ -62,20 +79,7 @@ struct {
 	__type(value, struct lb_hash_key);
 } lb_hash_key SEC(".maps");
 
-static __always_inline __u64 lb_rotate(__u64 value, int bits)
-{
-	return value << bits | value >> (64 - bits);
-}
-
-static __always_inline void lb_sip_round(__u64 v[4])
-{
-	v[0] += v[1], v[1] = lb_rotate(v[1], 13) ^ v[0], v[0] = lb_rotate(v[0], 32);
-	v[2] += v[3], v[3] = lb_rotate(v[3], 16) ^ v[2];
-	v[0] += v[3], v[3] = lb_rotate(v[3], 21) ^ v[0];
-	v[2] += v[1], v[1] = lb_rotate(v[1], 17) ^ v[2], v[2] = lb_rotate(v[2], 32);
-}
-
-/* SipHash-1-3 of the tuple; with affinity, of the tuple without the client's port. */
+/* Of the tuple; with affinity, of the tuple without the client's port. */
 static __always_inline __u64 lb_hash(const struct lb_tuple *tuple, const struct lb_hash_key *key, bool by_source)
 {
 	__be16 sport = by_source ? 0 : tuple->sport;
@@ -84,22 +88,8 @@ static __always_inline __u64 lb_hash(const struct lb_tuple *tuple, const struct 
 		(__u64)tuple->protocol << 32 | (__u32)sport << 16 | tuple->dport,
 		40ull << 56, /* SipHash ends with the length of its input */
 	};
-	__u64 v[4] = {
-		key->halves[0] ^ 0x736f6d6570736575ull, key->halves[1] ^ 0x646f72616e646f6dull,
-		key->halves[0] ^ 0x6c7967656e657261ull, key->halves[1] ^ 0x7465646279746573ull,
-	};
 
-#pragma unroll
-	for (int i = 0; i < 6; i++) {
-		v[3] ^= words[i];
-		lb_sip_round(v);
-		v[0] ^= words[i];
-	}
-	v[2] ^= 0xff;
-	lb_sip_round(v);
-	lb_sip_round(v);
-	lb_sip_round(v);
-	return v[0] ^ v[1] ^ v[2] ^ v[3];
+	return lb_siphash(key, words, 6);
 }
 
 static __always_inline struct lb_service *lb_find_service(const struct evnf_packet *pkt)
@@ -112,20 +102,19 @@ static __always_inline struct lb_service *lb_find_service(const struct evnf_pack
 /* The client's slot. */
 static __always_inline __u32 lb_slot_of(const struct lb_service *service, const struct lb_tuple *tuple)
 {
-	__u32 zero = 0;
-	struct lb_hash_key *key = bpf_map_lookup_elem(&lb_hash_key, &zero);
-
-	if (!key)
-		return 0;
-	return (lb_hash(tuple, key, service->by_source) >> 32) * service->slots >> 32;
+	return (lb_hash(tuple, &service->hash_key, service->by_source) >> 32) * service->slots >> 32;
 }
 
 /* Index of the slot's backend, or LB_NO_BACKEND. */
 static __always_inline __u32 lb_owner_of(const struct lb_service *service, __u32 slot)
 {
-	__u32 index = service->first_page + slot / LB_PAGE;
-	struct lb_page *page = bpf_map_lookup_elem(&lb_slots, &index);
+	__u32 index = service->index, *first_page = bpf_map_lookup_elem(&lb_tables, &index);
+	struct lb_page *page;
 
+	if (!first_page)
+		return LB_NO_BACKEND;
+	index = *first_page + slot / LB_PAGE;
+	page = bpf_map_lookup_elem(&lb_slots, &index);
 	return page ? page->backend[slot % LB_PAGE] : LB_NO_BACKEND;
 }
 

@@ -18,6 +18,14 @@ enum {
 	LB_MAX_SLOTS = 65536,   /* of one service */
 	LB_PROBES = 4,          /* slots tried for a new connection whose reply tuple is taken */
 	LB_MADE_SHIFT = 8,      /* lb_connection.made counts units of 256 jiffies */
+	LB_OPENING_BITS = 17,   /* lb_openings has 2^17 sets of two */
+	LB_CACHE_BITS = 12,     /* lb_cache has 2^12 entries on each CPU */
+	LB_RESET_WINDOW = 1024, /* in units of 64 KiB around what was acknowledged: where a RST must lie */
+};
+
+/* SipHash key of the selection hash. The one in lb_hash_key was drawn once and is kept as state. */
+struct lb_hash_key {
+	__u64 halves[2];
 };
 
 /* lb_services and, with port 0, lb_vips. */
@@ -31,13 +39,18 @@ EVNF_STATIC_ASSERT(sizeof(struct lb_service_key) == 24);
 
 struct lb_service {
 	__u32 index;      /* in the configuration */
-	__u32 first_page; /* of its slots in lb_slots */
 	__u32 slots;
 	__u32 by_source;  /* affinity: the slot depends on the client's address only */
+	__u32 local;      /* a proxy of this machine serves it */
+	struct lb_hash_key hash_key;
 };
-EVNF_STATIC_ASSERT(sizeof(struct lb_service) == 16);
+EVNF_STATIC_ASSERT(sizeof(struct lb_service) == 32);
 
-/* Part of a service's selection table: slot -> backend. Slot s is in page s / LB_PAGE. */
+/*
+ * Part of a service's selection table: slot -> backend. Slot s is in page
+ * s / LB_PAGE after the first. A service has room for two tables: lb_tables, by
+ * service index, has the first page of the live one, a word that changes at once.
+ */
 struct lb_page {
 	__u16 backend[LB_PAGE];
 };
@@ -58,6 +71,39 @@ struct lb_backend {
 	__u8 pad[5];
 };
 EVNF_STATIC_ASSERT(sizeof(struct lb_backend) == 24);
+
+/* Set by `evnfctl lb drain|activate`, over what is configured. */
+enum lb_command {
+	LB_COMMAND_NONE,
+	LB_COMMAND_ACTIVATE,
+	LB_COMMAND_DRAIN,
+};
+
+enum { LB_FEEDBACK_ONE = 1 << 16 };
+
+/*
+ * lb_steered, by backend index: what commands, health checks and feedback have
+ * made of a backend since it was configured. State: reload and restart go on from it.
+ */
+struct lb_steered {
+	__u32 feedback;    /* the configured weight times this, in units of 1 / LB_FEEDBACK_ONE */
+	__u8 has_feedback;
+	__u8 unhealthy;
+	__u8 command;      /* enum lb_command */
+	__u8 configured;   /* the state that the command was given against */
+	__u64 moved;       /* slots that it took over from other backends */
+	__u64 turns;       /* changes of its health */
+};
+EVNF_STATIC_ASSERT(sizeof(struct lb_steered) == 24);
+
+/* lb_servers: the service that the server is of. */
+struct lb_server {
+	union evnf_address vip;
+	__be16 port;
+	__u16 backend; /* index */
+	__u8 pad[4];
+};
+EVNF_STATIC_ASSERT(sizeof(struct lb_server) == 24);
 
 /* Per-CPU counters, both directions: lb_counters, by backend index. */
 struct lb_counters {
@@ -85,7 +131,8 @@ enum lb_direction {
 enum {
 	LB_OPEN = 1 << 0, /* more than a bare SYN */
 	LB_FIN = 1 << 1,
-	LB_RST = 1 << 2,  /* with its latest packet */
+	LB_RST = 1 << 2,  /* with its latest packet, and it was credible */
+	LB_ACKED = 1 << 3, /* an acknowledgement, kept in lb_connection.acked */
 };
 
 /*
@@ -99,12 +146,70 @@ struct lb_connection {
 	__be16 port;
 	__u16 backend;    /* index, for counters and for the backend's state */
 	__u8 direction;   /* enum lb_direction */
-	__u8 flags;       /* LB_OPEN, LB_FIN, LB_RST */
-	__u16 pad;
+	__u8 flags;       /* LB_OPEN, LB_FIN, LB_RST, LB_ACKED */
+	__u16 acked;      /* TCP: upper half of the latest acknowledgement number, as of last_seen */
 	__u32 made;       /* jiffies >> LB_MADE_SHIFT */
 	__u32 last_seen;  /* low half of jiffies */
 };
 EVNF_STATIC_ASSERT(sizeof(struct lb_connection) == 32);
+
+/*
+ * A connection that is half open, or has no entry in lb_connections for another
+ * reason: one cache line for both directions. Its set depends on the client
+ * only, who is in the packets of both. The head tells who wrote it when, so that
+ * one compare-and-swap on it proves that the rest was whole.
+ */
+struct lb_opening {
+	union evnf_address client, vip, server;
+	__be16 client_port, vip_port, server_port;
+	__u16 backend;
+	__u64 head; /* last_seen in the lower half, a version, LB_OPENING_* */
+};
+EVNF_STATIC_ASSERT(sizeof(struct lb_opening) == 64);
+
+#define LB_OPENING_VERSION (1ULL << 32) /* counts the writers, in 26 bits */
+#define LB_OPENING_USED (1ULL << 58)
+#define LB_OPENING_BUSY (1ULL << 59)     /* being written */
+#define LB_OPENING_ANSWERED (1ULL << 60) /* the server has spoken */
+#define LB_OPENING_MOVED (1ULL << 61)    /* to lb_connections, which is asked first */
+#define LB_OPENING_UDP (1ULL << 62)      /* else TCP */
+
+struct lb_opening_set {
+	struct lb_opening ways[2];
+};
+
+/* What lb_connections said of a tuple a moment ago: lb_cache. */
+struct lb_copy {
+	union evnf_address src;
+	union evnf_address dst;
+	union evnf_address address; /* to write, as in lb_connection */
+	__be16 sport;
+	__be16 dport;
+	__be16 port;
+	__u16 backend;
+	__u32 made;       /* low half of jiffies */
+	__u16 version;    /* that of lb_versions before the table was asked */
+	__u8 protocol;    /* 0: none */
+	__u8 direction;
+};
+EVNF_STATIC_ASSERT(sizeof(struct lb_copy) == 64);
+
+/* Rodata: what the settings say, in the clock of the fast path. */
+struct lb_config {
+	__u32 copy_jiffies;        /* how long a copy in lb_cache is believed */
+	__u32 opening_jiffies_tcp; /* how long an opening is, after its latest packet */
+	__u32 opening_jiffies_udp;
+	struct evnf_event_limit new_flows; /* per_second 0: no limit */
+};
+
+/* Per CPU, state: lb_tracking. */
+struct lb_tracking {
+	__u64 opened;     /* openings made */
+	__u64 moved;      /* from there to lb_connections */
+	__u64 over_limit; /* packets that would have moved one: over new_flow_limit */
+	__u64 table_full; /* as above: lb_connections had no room */
+	__u64 unrecorded; /* new connections without an opening: two CPUs wanted the same place at once */
+};
 
 enum lb_state {
 	LB_STATE_SYN,         /* not yet open in both directions */
@@ -127,10 +232,5 @@ static inline enum lb_state lb_state_of(__u8 protocol, __u8 to_server, __u8 to_c
 		return LB_STATE_CLOSED;
 	return (to_server | to_client) & LB_FIN ? LB_STATE_FIN : LB_STATE_ESTABLISHED;
 }
-
-/* SipHash key of the selection hash: lb_hash_key, drawn once and kept as state. */
-struct lb_hash_key {
-	__u64 halves[2];
-};
 
 #endif

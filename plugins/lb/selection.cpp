@@ -2,7 +2,6 @@
 #include "selection.hpp"
 
 #include <algorithm>
-#include <map>
 #include <numeric>
 #include <random>
 
@@ -47,23 +46,26 @@ Table rewrite(const Table& previous, const std::vector<Share>& shares, std::uint
     std::vector<std::uint32_t> weights;
     for (const auto& share : shares) weights.push_back(share.weight);
     const auto counts = apportion(weights, slots);
-    std::map<std::uint16_t, std::uint32_t> owed;
-    for (std::size_t i = 0; i < shares.size(); ++i) owed[shares[i].backend] = counts[i];
+    std::vector<std::uint32_t> owed; // by backend
+    for (std::size_t i = 0; i < shares.size(); ++i) {
+        owed.resize(std::max<std::size_t>(owed.size(), shares[i].backend + 1u));
+        owed[shares[i].backend] = counts[i];
+    }
 
     Table table = previous;
     table.resize(slots, LB_NO_BACKEND);
     std::vector<std::uint32_t> free;
     for (std::uint32_t slot = 0; slot < slots; ++slot) {
-        const auto owner = owed.find(table[slot]);
-        if (owner != owed.end() && owner->second > 0) {
-            --owner->second;
+        if (table[slot] < owed.size() && owed[table[slot]] > 0) {
+            --owed[table[slot]];
         } else {
             table[slot] = LB_NO_BACKEND;
             free.push_back(slot);
         }
     }
     Table receivers;
-    for (const auto& [backend, count] : owed) receivers.insert(receivers.end(), count, backend);
+    for (std::size_t backend = 0; backend < owed.size(); ++backend)
+        receivers.insert(receivers.end(), owed[backend], static_cast<std::uint16_t>(backend));
     shuffle(receivers);
     for (std::size_t i = 0; i < receivers.size(); ++i) table[free[i]] = receivers[i];
     return table;

@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 #include <evnf/slots.hpp>
 
+#include "health_settings.hpp"
 #include "lb_shared.h"
 #include "selection.hpp"
 
@@ -21,6 +22,7 @@ namespace {
 constexpr std::uint32_t kMaxWeight = 10'000;
 constexpr std::uint32_t kMinSlots = 4096;
 constexpr std::uint32_t kMaxConnections = 10'000'000;
+constexpr std::uint64_t kMaxNewFlows = 100'000'000;
 
 /// Names become "service/backend" in the names map and in saved tables.
 std::string read_name(Map& map, std::size_t longest)
@@ -45,7 +47,7 @@ void only(const Node& node, const std::vector<std::string_view>& names)
     if (const auto chosen = node.one_of(choices); chosen != names.front()) node.error(not_supported(chosen));
 }
 
-/// `health` and `feedback`: a map whose key `kind` may say that there is none.
+/// `feedback`: a map whose key `kind` may say that there is none.
 void only_none(const Node& node, std::string_view kind, const std::vector<std::string_view>& kinds,
                const std::vector<std::string_view>& other_keys)
 {
@@ -105,6 +107,39 @@ void read_backends(const Node& list, Service& service)
     warn_of_empty_shares(list, service);
 }
 
+Mode read_mode(const Node& node)
+{
+    constexpr auto fullnat = static_cast<Mode>(-1);
+    const auto mode = node.one_of<Mode>({{"dnat", Mode::dnat}, {"local", Mode::local}, {"fullnat", fullnat}});
+    if (mode == fullnat) node.error(not_supported("fullnat"));
+    return mode;
+}
+
+/// The proxy has its own servers, and its own way to choose among them.
+void refuse_balancing(Map& map, Service& service)
+{
+    for (const auto key : {"affinity", "adopt", "slots", "backends", "health", "when_all_down", "when_down", "feedback"})
+        if (const auto value = map.optional(key)) value->error("is the proxy's affair where the mode is local");
+    service.slots = 0;
+}
+
+void read_balancing(Map& map, Service& service)
+{
+    if (const auto affinity = map.optional("affinity"))
+        service.by_source = affinity->one_of<bool>({{"none", false}, {"source", true}});
+    if (const auto adopt = map.optional("adopt")) service.adopt = adopt->boolean();
+    if (const auto slots = map.optional("slots"))
+        service.slots = static_cast<std::uint32_t>(slots->integer(kMinSlots, LB_MAX_SLOTS));
+    read_backends(map.required("backends"), service);
+    if (const auto health = map.optional("health")) service.health = read_health(*health);
+    if (const auto when = map.optional("when_all_down"))
+        service.when_all_down = when->one_of<WhenAllDown>({{"keep", WhenAllDown::keep}, {"drop", WhenAllDown::drop}});
+    if (const auto when = map.optional("when_down")) only(*when, {"move", "reset"});
+    if (const auto feedback = map.optional("feedback"))
+        only_none(*feedback, "source", {"none", "snmp"},
+                  {"oid", "community", "port", "interval", "algorithm"});
+}
+
 Service read_service(const Node& node)
 {
     Map map{node};
@@ -114,20 +149,27 @@ Service read_service(const Node& node)
     service.port = read_port(map.required("port"));
     service.protocol =
         map.required("proto").one_of<std::uint8_t>({{"tcp", IPPROTO_TCP}, {"udp", IPPROTO_UDP}});
-    if (const auto mode = map.optional("mode")) only(*mode, {"dnat", "fullnat", "local"});
-    if (const auto affinity = map.optional("affinity"))
-        service.by_source = affinity->one_of<bool>({{"none", false}, {"source", true}});
-    if (const auto slots = map.optional("slots"))
-        service.slots = static_cast<std::uint32_t>(slots->integer(kMinSlots, LB_MAX_SLOTS));
-    read_backends(map.required("backends"), service);
-    if (const auto health = map.optional("health"))
-        only_none(*health, "type", {"none", "tcp", "http"},
-                  {"interval", "timeout", "rise", "fall", "path", "expect"});
-    if (const auto feedback = map.optional("feedback"))
-        only_none(*feedback, "source", {"none", "snmp"},
-                  {"oid", "community", "port", "interval", "algorithm"});
+    if (const auto mode = map.optional("mode")) service.mode = read_mode(*mode);
+    if (service.mode == Mode::local)
+        refuse_balancing(map, service);
+    else
+        read_balancing(map, service);
     map.done();
     return service;
+}
+
+/// Who takes a server's packets for replies must know of which service.
+void check_adoption(const Node& list, const std::vector<Service>& services)
+{
+    std::map<std::tuple<Address, std::uint16_t, std::uint8_t>, std::string> servers;
+    for (const auto& service : services)
+        for (const auto& backend : service.backends) {
+            if (!service.adopt) continue;
+            const auto [known, is_new] = servers.emplace(std::tuple{backend.address, backend.port, service.protocol}, service.name);
+            if (!is_new)
+                list.error(fmt::format("services '{}' and '{}' both adopt and share the server {} port {}: its packets could be either's",
+                                       known->second, service.name, backend.address.text(), backend.port));
+        }
 }
 
 std::vector<Service> read_services(const Node& list)
@@ -135,6 +177,7 @@ std::vector<Service> read_services(const Node& list)
     std::vector<Service> services;
     std::set<std::string> names;
     std::map<std::tuple<Address, std::uint16_t, std::uint8_t>, std::string> places;
+    std::map<Address, std::pair<bool, std::string>> modes;
     std::size_t backends = 0;
     for (const Node& node : list.list()) {
         auto service = read_service(node);
@@ -144,9 +187,14 @@ std::vector<Service> read_services(const Node& list)
             places.emplace(std::tuple{service.vip, service.port, service.protocol}, service.name);
         if (!is_new && service.vip != Address{})
             node.error(fmt::format("has the vip, port and proto of service '{}'", place->second));
+        const auto [mode, is_first] = modes.emplace(service.vip, std::pair{service.mode == Mode::local, service.name});
+        if (!is_first && mode->second.first != (service.mode == Mode::local))
+            node.error(fmt::format("has the vip of service '{}', and only one of them has mode local: that vip is this machine's "
+                                   "address, any other's is not", mode->second.second));
         backends += service.backends.size();
         services.push_back(std::move(service));
     }
+    check_adoption(list, services);
     if (services.size() > LB_MAX_SERVICES) list.error(fmt::format("more than {} services", +LB_MAX_SERVICES));
     if (backends > LB_MAX_BACKENDS) list.error(fmt::format("more than {} backends in all", +LB_MAX_BACKENDS));
     return services;
@@ -179,7 +227,12 @@ Settings read_settings(const Node& config)
     if (const auto timeouts = map.optional("timeouts")) settings.timeouts = read_timeouts(*timeouts);
     if (const auto most = map.optional("max_connections"))
         settings.max_connections = static_cast<std::uint32_t>(most->integer(1, kMaxConnections));
-    map.not_supported("new_flow_limit");
+    if (const auto limit = map.optional("new_flow_limit"))
+        settings.new_flow_limit = static_cast<std::uint32_t>(limit->rate(1, kMaxNewFlows));
+    if (const auto seed = map.optional("seed")) {
+        settings.seed = seed->string();
+        if (settings.seed.empty()) seed->error("must not be empty");
+    }
     map.done();
     return settings;
 }

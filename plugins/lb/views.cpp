@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 
 #include <boost/json/object.hpp>
+#include <cmath>
 #include <map>
 #include <tuple>
 
@@ -16,7 +17,11 @@ namespace json = boost::json;
 
 namespace {
 
-std::uint64_t total(const std::vector<lb_counters>& cpus, __u64 lb_counters::*counter)
+/// What the kernel's hash table takes: two elements of 128 bytes for each connection, and two buckets for each that may come.
+constexpr std::uint64_t kBytesPerConnection = 256, kBytesPerRoom = 32;
+
+template <class Counters>
+std::uint64_t total(const std::vector<Counters>& cpus, __u64 Counters::*counter)
 {
     std::uint64_t sum = 0;
     for (const auto& cpu : cpus) sum += cpu.*counter;
@@ -65,22 +70,33 @@ private:
     std::map<std::tuple<const Service*, Address, std::uint16_t>, const Backend*> backends_;
 };
 
-json::object show_backend(const Live& live, const Service& service, const Backend& backend,
-                          std::uint64_t connections)
+json::object show_standing(const Service& service, const Backend& backend, const Standing& standing)
 {
-    const auto index = live.placement->index_of(service, backend);
-    const auto counters = live.maps->get("lb_counters").find_per_cpu<lb_counters>(index);
     return {{"service", service.name},
             {"name", backend.name},
             {"address", backend.address.text()},
             {"port", backend.port},
             {"weight", backend.weight},
-            {"effective_weight", backend.effective_weight()},
-            {"slots", live.placement->slots_of(index)},
-            {"state", text(backend.state)},
-            {"connections", connections},
-            {"packets", total(counters, &lb_counters::packets)},
-            {"bytes", total(counters, &lb_counters::bytes)}};
+            {"effective_weight", std::lround(standing.weight)},
+            {"slots", standing.slots},
+            {"state", text(standing.state)}};
+}
+
+json::object show_backend(const Live& live, const HealthChecks& health, const Service& service, const Backend& backend,
+                          std::uint64_t connections)
+{
+    const auto standing = live.steering->standing(service, backend);
+    const auto counters = live.maps->get("lb_counters").find_per_cpu<lb_counters>(standing.index);
+    auto row = show_standing(service, backend, standing);
+    if (service.health.type != Health::Type::none) {
+        row["health"] = health.result(service, backend);
+        row["health_changes"] = standing.steered.turns;
+    }
+    row["moved_slots"] = standing.steered.moved;
+    row["connections"] = connections;
+    row["packets"] = total(counters, &lb_counters::packets);
+    row["bytes"] = total(counters, &lb_counters::bytes);
+    return row;
 }
 
 /// "10.3.1.2 80"
@@ -108,17 +124,26 @@ json::object show_connection(const Owners& owners, const Connection& connection,
 
 } // namespace
 
-json::array show_backends(const Live& live)
+json::array show_standing(const Live& live, std::string_view service, std::string_view backend)
+{
+    for (const auto& candidate : live.settings->services)
+        for (const auto& one : candidate.backends)
+            if (candidate.name == service && one.name == backend)
+                return {show_standing(candidate, one, live.steering->standing(candidate, one))};
+    return {};
+}
+
+json::array show_backends(const Live& live, const HealthChecks& health, std::uint64_t now)
 {
     const Owners owners{*live.settings};
     std::map<const Backend*, std::uint64_t> connections;
-    live.connections.for_each_server([&](const lb_tuple& tuple, const lb_connection& to_server) {
+    live.connections.for_each_server(now, [&](const lb_tuple& tuple, const lb_connection& to_server) {
         ++connections[owners.backend(owners.service(tuple), to_server)];
     });
     json::array rows;
     for (const auto& service : live.settings->services)
         for (const auto& backend : service.backends)
-            rows.push_back(show_backend(live, service, backend, connections[&backend]));
+            rows.push_back(show_backend(live, health, service, backend, connections[&backend]));
     return rows;
 }
 
@@ -129,6 +154,24 @@ json::array show_connections(const Live& live, std::uint64_t now, unsigned hz)
     live.connections.for_each(
         now, [&](const Connection& connection) { rows.push_back(show_connection(owners, connection, hz)); });
     return rows;
+}
+
+json::object show_tracking(const Live& live, std::uint64_t now)
+{
+    constexpr std::uint64_t openings = 2ULL << LB_OPENING_BITS;
+    const auto counters = live.maps->get("lb_tracking").find_per_cpu<lb_tracking>(std::uint32_t{0});
+    const auto connections = live.connections.count();
+    return {{"connections", connections},
+            {"max_connections", live.settings->max_connections},
+            {"connections_bytes", connections * kBytesPerConnection + kBytesPerRoom * live.settings->max_connections},
+            {"openings", live.connections.count_openings(now)},
+            {"max_openings", openings},
+            {"openings_bytes", openings * sizeof(lb_opening)},
+            {"opened", total(counters, &lb_tracking::opened)},
+            {"moved", total(counters, &lb_tracking::moved)},
+            {"over_limit", total(counters, &lb_tracking::over_limit)},
+            {"table_full", total(counters, &lb_tracking::table_full)},
+            {"unrecorded", total(counters, &lb_tracking::unrecorded)}};
 }
 
 } // namespace evnf::lb

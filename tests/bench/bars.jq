@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: MIT
-# A report as what bars.gp draws: a row for each bar from top to bottom, half a row between the groups. What has
-# another unit than the first is left out.
+# What a report has in $unit, as bars.gp draws it: a row for each bar from top to bottom, half a row between the groups.
 def grouped(key): reduce .[] as $item ({}; .[$item | key] += [$item]) | [.[]];
 def block(name): "$\(name) << END", (.[] | map(tostring) | join("\t")), "END";
 def headline:
@@ -8,7 +7,13 @@ def headline:
         pps: "Packets per second: 64-byte UDP, one core for everything",
         cost: "Cost of the fast path: time per packet on one core",
         tc: "hook tc: one TCP connection over veth with GSO on",
-        "syn-flood": "A paced TCP flow beside a SYN flood from spoofed sources"
+        "syn-flood": "A paced TCP flow beside a SYN flood from spoofed sources",
+        lb: {
+            "k requests/s": "Web requests to two servers: lb, HAProxy in TCP mode, plain routing; two cores for everything",
+            ms: "99 % of the answers come within: 36 connections",
+            "s of CPU/M requests": "CPU time of the process, evnfd's or HAProxy's, for a million requests",
+            Mpps: "Packets per second to a VIP: 64 bytes, one core for everything"
+        }[$unit]
     }[.bench];
 def circumstances:
     "\(.machine), Linux \(.kernel), commit \(.commit). Median of \(.results[0].runs) runs, minimum to maximum";
@@ -33,13 +38,16 @@ def name:
         "fw-set-10-v6": "set of 10, IPv6", "fw-set-1000000-v6": "set of a million, IPv6",
         "tc-forwarder": "entry and forwarder", "tc-chain": "fw, dpi, lb: routed", "tc-vip": "fw, dpi, lb: to a VIP",
         allowed: "SYNs are allowed", denied: "SYNs are denied",
-        "chain-routed": "fw, dpi, lb: routed", "chain-vip": "fw, dpi, lb: to a VIP"
+        "chain-routed": "fw, dpi, lb: routed", "chain-vip": "fw, dpi, lb: to a VIP",
+        kept: "kept connections", new: "a new one for each", "kept-p99": "kept connections", "new-p99": "a new one for each",
+        "kept-cpu": "kept connections", "new-cpu": "a new one for each", "udp-64B": "UDP, 256 flows",
+        "syn-64B": "SYNs, each new"
     }[.case] // .case;
 # One case's bars, beginning at row $top.
 def bars($top; $ratios):
     to_entries[] | [$top + .key, .value.median, .value.min, .value.max, .value.subject, (.value | caption($ratios))];
 
-.results |= (.[0].unit as $unit | map(select(.unit == $unit)))
+.results |= map(select(.unit == $unit))
 | .ratios as $ratios
 | (reduce (.results | grouped(.case))[] as $group ({row: 0, names: [], bars: []};
     .names += [[.row + ($group | length - 1) / 2, ($group[0] | name)]]

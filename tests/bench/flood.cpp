@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/// A SYN flood at a steady rate from a client of tests/lab through the VNF to a server, until SIGTERM; then prints
+/// A SYN flood at a steady rate from a client of tests/lab through the VNF to a server, for --seconds or until SIGTERM; then prints
 /// {"sent":N,"received":N,"seconds":S}, and with --half-open "half_open":N, the entries of that map at the end. Each SYN comes
 /// from another address and port; those that arrive are dropped before the server's stack sees them.
 ///
@@ -8,6 +8,7 @@
 #include <boost/json.hpp>
 #include <boost/program_options.hpp>
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <cstring>
 #include <deque>
@@ -17,6 +18,7 @@
 #include <thread>
 #include <vector>
 
+#include "bare_router.hpp"
 #include "packet.hpp"
 #include "receiver.hpp"
 #include "sender.hpp"
@@ -34,9 +36,12 @@ constexpr auto kUnderWay = 300ms; // what has not arrived by then never will
 
 struct Options {
     std::string client, server; ///< files of network namespaces
+    std::string router;         ///< as above, where it is to be a bare one
     std::string gateway;        ///< MAC address of the VNF
-    std::string to;             ///< the server's IPv4 address
+    std::string to;             ///< an IPv4 address
+    std::string server_address; ///< where it is another: the VNF translates
     std::uint16_t port = 80;
+    double seconds = 0;         ///< 0: until SIGTERM
     std::vector<int> cpus;      ///< that send, all at once
     double rate = 1e6;          ///< packets a second of all CPUs together, where they can send so many
     std::string half_open;      ///< pin of a map
@@ -50,15 +55,19 @@ Options read_options(int argc, char** argv)
     const auto add = [&](const char* name, auto& value) { all.add_options()(name, po::value(&value)); };
     add("client", options.client);
     add("server", options.server);
+    add("bare-router", options.router);
     add("gateway", options.gateway);
     add("to", options.to);
+    add("server-address", options.server_address);
     add("port", options.port);
     add("cpu", options.cpus);
     add("rate", options.rate);
+    add("seconds", options.seconds);
     add("half-open", options.half_open);
     po::variables_map values;
     po::store(po::parse_command_line(argc, argv, all), values);
     po::notify(values);
+    if (options.server_address.empty()) options.server_address = options.to;
     if (options.cpus.empty() || options.rate < 1) throw std::invalid_argument{"--cpu and a --rate of 1 at least are needed"};
     return options;
 }
@@ -104,11 +113,11 @@ std::size_t entries(const std::string& pin)
     return count;
 }
 
-/// Until SIGTERM; that a sender ends before is an error.
-void wait_for(const sigset_t& signals)
+/// Until one of these signals, or for so many seconds where they are not 0; that a sender ends before is an error.
+void wait_for(const sigset_t& signals, double seconds)
 {
-    int signal = 0;
-    sigwait(&signals, &signal);
+    const timespec time{static_cast<time_t>(seconds), static_cast<long>(std::fmod(seconds, 1) * 1e9)};
+    const int signal = seconds > 0 ? sigtimedwait(&signals, nullptr, &time) : sigwaitinfo(&signals, nullptr);
     if (signal == SIGCHLD) throw std::runtime_error{"the kernel does not send"};
 }
 
@@ -120,7 +129,8 @@ boost::json::object run(const Options& options)
     sigaddset(&signals, SIGCHLD);
     sigprocmask(SIG_BLOCK, &signals, nullptr);
 
-    const Receiver receiver{options.server, options.to, IPPROTO_TCP};
+    const auto router = bare_router(options.router);
+    const Receiver receiver{options.server, options.server_address, IPPROTO_TCP};
     enter(options.client);
     // No flood meets what is left of another: they begin anywhere among 2^46 sources, and CPUs far from each other.
     std::uint64_t first_source = std::uint64_t{std::random_device{}()} << 14;
@@ -128,7 +138,7 @@ boost::json::object run(const Options& options)
     for (std::size_t i = 0; i < options.cpus.size(); ++i) floods.emplace_back(options, first_source += 1ULL << 40);
     const auto start = Clock::now();
     for (std::size_t i = 0; i < floods.size(); ++i) floods[i].start(options.cpus[i]);
-    wait_for(signals);
+    wait_for(signals, options.seconds);
     for (auto& flood : floods) flood.stop();
     const std::chrono::duration<double> elapsed = Clock::now() - start;
     std::this_thread::sleep_for(kUnderWay);

@@ -12,7 +12,7 @@
 #include <optional>
 #include <thread>
 
-#include "bare_forward_bpf.skel.h"
+#include "bare_router.hpp"
 #include "generator_bpf.skel.h"
 #include "packet.hpp"
 #include "receiver.hpp"
@@ -30,7 +30,7 @@ constexpr auto kWarmUp = std::chrono::milliseconds{300}; // slow paths finish wi
 
 struct Options {
     std::string client, server;      ///< files of network namespaces
-    std::string router;              ///< as above, where it is to be the bare one
+    std::string router;              ///< as above, where it is to be a bare one
     std::string gateway;             ///< MAC address of the router
     std::string to, server_address; ///< they differ where the router translates
     std::uint16_t port = 7;
@@ -61,17 +61,6 @@ Options read_options(int argc, char** argv)
     if (!options.flows || (options.flows & (options.flows - 1)))
         throw std::invalid_argument{"--flows must be a power of 2"};
     return options;
-}
-
-Owned<bare_forward_bpf> become_bare_router()
-{
-    auto bare = open<bare_forward_bpf>();
-    must(bare_forward_bpf::load(bare.get()), "cannot load the bare forwarder");
-    const MapRef egress{bpf_map__fd(bare->maps.egress), "egress"};
-    for (const char* port : {"eth0", "eth1", "eth2"})
-        egress.update(interface_index(port), interface_index(port));
-    bare->links.bare_forward = attach_to_eth0(bare->progs.bare_forward);
-    return bare;
 }
 
 /// Sends as fast as this CPU lets it.
@@ -135,11 +124,7 @@ boost::json::object measure(Generator& generator, const Receiver& receiver, cons
 
 int run(const Options& options)
 {
-    Owned<bare_forward_bpf> router;
-    if (!options.router.empty()) {
-        enter(options.router);
-        router = become_bare_router();
-    }
+    const auto router = bare_router(options.router);
     const Receiver receiver{options.server, options.server_address, IPPROTO_UDP};
     enter(options.client);
     Generator generator{options};

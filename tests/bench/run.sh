@@ -5,7 +5,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 export EVNF_BUILD=${EVNF_BUILD:-$(cd "$here/../.." && pwd)/build}
-readonly RESULTS=$EVNF_BUILD/bench ALL=(pps cost tc syn-flood)
+readonly RESULTS=$EVNF_BUILD/bench ALL=(pps cost tc syn-flood lb lb-cost)
 
 die() {
     printf 'bench: %s\n' "$*" >&2
@@ -16,7 +16,7 @@ names=() quick=
 for argument in "$@"; do
     case $argument in
     --quick) quick=--quick ;;
-    pps | cost | tc | syn-flood) names+=("$argument") ;;
+    pps | cost | tc | syn-flood | lb | lb-cost) names+=("$argument") ;;
     *) die "unknown benchmark '$argument' (${ALL[*]})" ;;
     esac
 done
@@ -26,7 +26,7 @@ commit() {
     git -C "$here" describe --always --dirty 2>/dev/null || echo unknown
 }
 
-# report NAME UNIT: the samples to JSON, a table and a picture of those that have no other unit.
+# report NAME UNIT: the samples to JSON, a table and a picture of those that have that unit, or say none.
 report() {
     local name=$1 unit=$2
     jq -s -f "$here/report.jq" --arg bench "$name" --arg unit "$unit" --arg commit "$(commit)" \
@@ -34,10 +34,18 @@ report() {
         --arg kernel "$(uname -r)" --arg iptables "$(iptables -V)" \
         "$RESULTS/$name.samples" >"$RESULTS/$name.json"
     jq -r -f "$here/table.jq" "$RESULTS/$name.json"
-    jq -r -f "$here/bars.jq" "$RESULTS/$name.json" >"$RESULTS/$name.bars"
-    gnuplot -e "output = '$RESULTS/$name.png'" "$RESULTS/$name.bars" "$here/bars.gp"
-    rm "$RESULTS/$name.bars" "$RESULTS/$name.samples"
-    printf '%s\n%s\n' "$RESULTS/$name.json" "$RESULTS/$name.png"
+    rm "$RESULTS/$name.samples"
+    printf '%s\n' "$RESULTS/$name.json"
+    draw "$name" "$unit" "$name"
+}
+
+# draw NAME UNIT PICTURE: what the report has in that unit.
+draw() {
+    local name=$1 unit=$2 picture=$3
+    jq -r -f "$here/bars.jq" --arg unit "$unit" "$RESULTS/$name.json" >"$RESULTS/$name.bars"
+    gnuplot -e "output = '$RESULTS/$picture.png'" "$RESULTS/$name.bars" "$here/bars.gp"
+    rm "$RESULTS/$name.bars"
+    printf '%s\n' "$RESULTS/$picture.png"
 }
 
 mkdir -p "$RESULTS"
@@ -47,7 +55,14 @@ for name in "${names[@]}"; do
     case $name in
     pps) report pps Mpps ;;
     cost) report cost ns ;;
+    lb-cost) report lb-cost ns ;;
     tc) report tc Gbit/s ;;
     syn-flood) report syn-flood Mbit/s ;;
+    lb)
+        report lb 'k requests/s'
+        draw lb ms lb-p99
+        draw lb 's of CPU/M requests' lb-cpu
+        draw lb Mpps lb-packets
+        ;;
     esac
 done

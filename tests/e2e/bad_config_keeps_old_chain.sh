@@ -54,8 +54,4 @@ grep -q "$file" "$LAB_DIR/reload" || fail "the missing file is not named: $(cat 
 assert_eq "$before" "$(generation)" "generation"
 client curl -sf --max-time 2 "http://$VIP/" >/dev/null || fail "the old chain does not serve any more"
 
-# What a later version will do is not accepted and ignored.
-sed 's|^  lb:$|  lb:\n    new_flow_limit: 1000/s|' "$LAB_SOURCE/chain.yaml" | config "$LAB_DIR/later.yaml"
-vnf "$EVNFD" --check -c "$LAB_DIR/later.yaml" 2>"$LAB_DIR/check" && fail "new_flow_limit was accepted"
-grep -q 'not supported by this version: .*new_flow_limit' "$LAB_DIR/check" || fail "unclear refusal: $(cat "$LAB_DIR/check")"
 assert_clean

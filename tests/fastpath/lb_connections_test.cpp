@@ -59,7 +59,8 @@ TEST_CASE("lb: connections of a server that is down select anew")
     open_at_s1(chain, 1234);
     chain.reload(config(s1_down + "," + s2));
     CHECK(destination(chain.run("in", to_vip(1234, ACK))) == "10.3.2.2 80");
-    CHECK(entries(chain) == 2);
+    CHECK(connections(chain) == 1);
+    CHECK(entries(chain) == 0);
     const auto late = from_s1(1234, ACK);
     CHECK(forwarded_as(chain.run("out", late), late));
 }
@@ -111,7 +112,8 @@ TEST_CASE("lb: a SYN on the tuple of a closed or half-closed connection selects 
         chain.reload(config(s2));
         CHECK(destination(chain.run("in", to_vip(1234, SYN))) == "10.3.2.2 80");
         CHECK(state(chain, 1234) == "syn");
-        CHECK(entries(chain) == 2);
+        CHECK(connections(chain) == 1);
+        CHECK(entries(chain) == 0);
         const auto late = from_s1(1234, ACK);
         CHECK(forwarded_as(chain.run("out", late), late));
     }
@@ -136,12 +138,14 @@ TEST_CASE("lb: a reset closes; traffic that goes on in spite of it shows that it
     CHECK(state(chain, 1234) == "established");
 }
 
-TEST_CASE("lb: a connection met in its midst is picked up, and is established when the server agrees")
+TEST_CASE("lb: a connection met in its midst is picked up, and is established when both sides have agreed")
 {
     Chain chain{config(s1)};
     CHECK(destination(chain.run("in", to_vip(1234, ACK, "data"))) == "10.3.1.2 8080");
     CHECK(state(chain, 1234) == "syn");
     CHECK(Address::from(chain.run("out", from_s1(1234, ACK)).packet.src).text() == "10.2.0.2");
+    CHECK(state(chain, 1234) == "syn");
+    chain.run("in", to_vip(1234, ACK, "data"));
     CHECK(state(chain, 1234) == "established");
 }
 
@@ -153,16 +157,115 @@ TEST_CASE("lb: a reset of an unknown connection reaches the server and leaves no
     CHECK(entries(chain) == 0);
 }
 
-TEST_CASE("lb: a full table refuses new connections by name and serves the old ones")
+TEST_CASE("lb: a full table is counted: more connections are served without an entry, both ways")
 {
     Chain chain{config(s1, "", "    max_connections: 2\n")};
     open_at_s1(chain, 1000);
     open_at_s1(chain, 1001);
-    CHECK(dropped(chain.run("in", to_vip(1002, SYN))) == "table_full");
+    CHECK(destination(chain.run("in", to_vip(1002, SYN))) == "10.3.1.2 8080");
+    for (int i = 0; i < 3; ++i) {
+        CHECK(Address::from(chain.run("out", from_s1(1002, SYN | ACK)).packet.src).text() == "10.2.0.2");
+        CHECK(destination(chain.run("in", to_vip(1002, ACK))) == "10.3.1.2 8080");
+    }
+    CHECK(tracked(chain, "table_full") == 3);
+    CHECK(state(chain, 1002) == "syn");
     CHECK(entries(chain) == 4);
     CHECK(destination(chain.run("in", to_vip(1000, ACK))) == "10.3.1.2 8080");
-    close_at_s1(chain, 1001);
-    CHECK(destination(chain.run("in", to_vip(1001, SYN))) == "10.3.1.2 8080");
+}
+
+TEST_CASE("lb: over new_flow_limit connections are served without an entry, and get one later")
+{
+    Chain chain{config(s1, "", "    new_flow_limit: 10/s\n")};
+    for (std::uint16_t port = 1000; port < 1003; ++port) {
+        CHECK(destination(chain.run("in", to_vip(port, SYN))) == "10.3.1.2 8080");
+        CHECK(Address::from(chain.run("out", from_s1(port, SYN | ACK)).packet.src).text() == "10.2.0.2");
+        CHECK(destination(chain.run("in", to_vip(port, ACK))) == "10.3.1.2 8080");
+        CHECK(Address::from(chain.run("out", from_s1(port, ACK, "text")).packet.src).text() == "10.2.0.2");
+    }
+    CHECK(tracked(chain, "moved") + tracked(chain, "over_limit") == 3);
+    CHECK(tracked(chain, "over_limit") > 0);
+    CHECK(entries(chain) == 2 * static_cast<std::size_t>(tracked(chain, "moved")));
+    std::this_thread::sleep_for(std::chrono::milliseconds{150});
+    chain.run("in", to_vip(1002, ACK, "more"));
+    CHECK(state(chain, 1002) == "established");
+}
+
+TEST_CASE("lb: a service's connections leave packets between the same client and server alone that are none of theirs")
+{
+    Chain chain{config(s1, "", "    max_connections: 1\n")};
+    open_at_s1(chain, 999); // from here on there is no room
+    chain.run("in", to_vip(1000, SYN));
+    chain.run("out", from_s1(1000, SYN | ACK));
+    chain.run("in", to_vip(1000, ACK));
+    for (const auto& direct : {from_s1(1001, SYN | ACK), from_s1(1001, ACK, "text"),
+                               packet(Eth{}, Ipv4{.src = "10.3.1.2", .dst = "10.1.0.2"}, Tcp{.sport = 8081, .dport = 1000}),
+                               packet(Eth{}, Ipv4{.src = "10.3.1.2", .dst = "10.1.0.2"}, Udp{.sport = 8080, .dport = 1000}),
+                               packet(Eth{}, Ipv4{.src = "10.3.1.3", .dst = "10.1.0.2"}, Tcp{.sport = 8080, .dport = 1000})})
+        CHECK(forwarded_as(chain.run("out", direct), direct));
+}
+
+TEST_CASE("lb: a flood of first packets fills no table of connections and takes nothing from those that stand")
+{
+    Chain chain{config(s1)};
+    std::mt19937 random{1};
+    open_at_s1(chain, 1000);
+    for (int i = 0; i < 20000; ++i)
+        REQUIRE(chain.run("in", packet(Eth{}, Ipv4{.src = random_address(random, false), .dst = "10.2.0.2"},
+                                       Tcp{.sport = static_cast<std::uint16_t>(random()), .dport = 80, .flags = SYN}))
+                    .verdict == EVNF_FORWARD);
+    CHECK(entries(chain) == 2);
+    CHECK(tracked(chain, "connections") == 1);
+    CHECK(tracked(chain, "opened") + tracked(chain, "unrecorded") == 20001);
+    CHECK(state(chain, 1000) == "established");
+    open_at_s1(chain, 1001); // and newcomers get through
+}
+
+TEST_CASE("lb: a refused connection is over: the next SYN selects anew")
+{
+    Chain chain{config(s1)};
+    chain.run("in", to_vip(1234, SYN));
+    CHECK(Address::from(chain.run("out", from_s1(1234, RST | ACK)).packet.src).text() == "10.2.0.2");
+    CHECK(connections(chain) == 0);
+    chain.reload(config(s2));
+    CHECK(destination(chain.run("in", to_vip(1234, SYN))) == "10.3.2.2 80");
+}
+
+TEST_CASE("lb: a RST ends a connection only if its sequence number is near what was acknowledged")
+{
+    const auto server = [](std::uint32_t seq, std::uint32_t ack, std::uint8_t flags) {
+        return packet(Eth{}, Ipv4{.src = "10.3.1.2", .dst = "10.1.0.2"},
+                      Tcp{.sport = 8080, .dport = 1234, .seq = seq, .ack = ack, .flags = flags});
+    };
+    const auto client = [](std::uint32_t seq, std::uint32_t ack, std::uint8_t flags) {
+        return packet(Eth{}, Ipv4{}, Tcp{.sport = 1234, .seq = seq, .ack = ack, .flags = flags});
+    };
+    constexpr std::uint32_t of_server = 3'000'000'000, of_client = 10;
+    for (const bool from_server : {true, false}) {
+        Chain chain{config(s1)};
+        chain.run("in", client(of_client, 0, SYN));
+        chain.run("out", server(of_server, of_client, SYN | ACK));
+        chain.run("in", client(of_client, of_server, ACK));
+        chain.run("out", server(of_server, of_client, ACK));
+        const auto reset = [&](std::uint32_t off) {
+            return from_server ? chain.run("out", server(of_server + off, 0, RST)) : chain.run("in", client(of_client + off, 0, RST));
+        };
+        CHECK(reset(1u << 30).verdict == EVNF_FORWARD); // its receiver judges for itself
+        CHECK(state(chain, 1234) == "established");
+        reset(1000);
+        CHECK(state(chain, 1234) == "closed");
+    }
+}
+
+TEST_CASE("lb: what a moment ago was one connection is another one with the next SYN, also for those packets that ask no table")
+{
+    Chain chain{config(s1)};
+    open_at_s1(chain, 1234);
+    for (int i = 0; i < 3; ++i) CHECK(destination(chain.run("in", to_vip(1234, ACK))) == "10.3.1.2 8080");
+    chain.run("in", to_vip(1234, RST));
+    chain.reload(config(s2));
+    CHECK(destination(chain.run("in", to_vip(1234, SYN))) == "10.3.2.2 80");
+    CHECK(destination(chain.run("in", to_vip(1234, ACK))) == "10.3.2.2 80");
+    CHECK(destination(chain.run("in", to_vip(1234, ACK))) == "10.3.2.2 80");
 }
 
 TEST_CASE("lb: from one client port, two VIPs never share a server's port")
@@ -204,7 +307,7 @@ TEST_CASE("lb: a tuple that another VIP's connection is through with is free")
     close_at_s1(chain, 1234);
     CHECK(destination(chain.run("in", to_other)) == "10.3.1.2 8080");
     CHECK(Address::from(chain.run("out", from_s1(1234, SYN | ACK)).packet.src).text() == "10.2.0.9");
-    CHECK(entries(chain) == 2);
+    CHECK(connections(chain) == 1);
 }
 
 TEST_CASE("lb: idle connections expire by their state's timeout, both entries")
@@ -217,12 +320,14 @@ TEST_CASE("lb: idle connections expire by their state's timeout, both entries")
     chain.run("in", packet(Eth{}, Ipv4{.dst = "10.2.0.2"}, Udp{.sport = 1003, .dport = 53}));
     open_at_s1(chain, 1004);
     chain.run("in", to_vip(1004, FIN | ACK));
-    CHECK(entries(chain) == 10);
+    CHECK(entries(chain) == 6);
+    CHECK(connections(chain) == 5);
     std::this_thread::sleep_for(std::chrono::milliseconds{1300});
     chain.poll();
     CHECK(state(chain, 1000) == "established");
     CHECK(state(chain, 1004) == "fin");
     CHECK(entries(chain) == 4);
+    CHECK(connections(chain) == 2);
 }
 
 TEST_CASE("lb: a connection is idle only if both of its directions are")
@@ -231,7 +336,10 @@ TEST_CASE("lb: a connection is idle only if both of its directions are")
     const auto there = packet(Eth{}, Ipv4{.dst = "10.2.0.2"}, Udp{.sport = 1003, .dport = 53});
     const auto back =
         packet(Eth{}, Ipv4{.src = "10.3.1.2", .dst = "10.1.0.2"}, Udp{.sport = 5353, .dport = 1003});
-    chain.run("in", there);
+    for (const auto& frame : {there, there}) {
+        chain.run("in", frame);
+        chain.run("out", back);
+    }
     std::this_thread::sleep_for(std::chrono::milliseconds{1300});
     chain.run("out", back); // a stream that only the server feeds
     chain.poll();

@@ -79,6 +79,18 @@ inline std::size_t entries(Chain& chain)
     return count;
 }
 
+/// Connections that are known, half-open ones too.
+inline std::size_t connections(Chain& chain)
+{
+    return chain.query("lb", "connections").as_array().size();
+}
+
+/// What `lb tracking` counts under that name.
+inline int tracked(Chain& chain, const char* counter)
+{
+    return chain.query("lb", "tracking").at(counter).to_number<int>();
+}
+
 /// State of the connection from this client's port; "none" where there is none.
 inline std::string state(Chain& chain, std::uint16_t port)
 {

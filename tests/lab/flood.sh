@@ -7,7 +7,7 @@
 # shellcheck disable=SC2034
 ALLOWED_PORT=80 DENIED_PORT=81
 readonly FLOW_PORT=5201
-HALF_OPEN=$PIN_DIR/state/fw/fw_half_open
+HALF_OPEN=$PIN_DIR/state/fw/fw_half_open FLOOD_TO=$S2 # a script that floods another function says otherwise
 
 # flood_lab: lab_up, with a queue for each CPU at both ends of every wire, as NICs have: what a CPU sends, it works off
 # itself. In a queue that another CPU empties, a flood would have no room, and nor would the flow.
@@ -92,14 +92,16 @@ finish_flow() {
 
 # ---------------------------------------------------------------- the flood
 
-# start_flood PORT RATE CPU…: so many SYNs a second to that port of s2, from as many sources, until finish_flood.
+# start_flood PORT RATE CPU…: so many SYNs a second to that port of s2, or of a VIP before it, from as many sources, until
+# finish_flood.
 start_flood() {
-    local cpu cpus=()
-    for cpu in "${@:3}"; do cpus+=(--cpu "$cpu"); done
+    local cpu options=()
+    for cpu in "${@:3}"; do options+=(--cpu "$cpu"); done
+    [[ -z $HALF_OPEN ]] || options+=(--half-open "$HALF_OPEN")
     # In the client's namespace, so that it ends with the lab; by no function, so that $! is the flood itself.
     nsenter --net="/run/netns/$LAB-client" "$EVNF_BUILD/bin/evnf_flood" --client "/run/netns/$LAB-client" \
-        --server "/run/netns/$LAB-s2" --gateway "$(vnf ip -j link show eth0 | jq -r '.[0].address')" --to "$S2" \
-        --port "$1" --rate "$2" "${cpus[@]}" --half-open "$HALF_OPEN" >"$LAB_DIR/flood.json" 2>&1 &
+        --server "/run/netns/$LAB-s2" --gateway "$(vnf ip -j link show eth0 | jq -r '.[0].address')" --to "$FLOOD_TO" \
+        --server-address "$S2" --port "$1" --rate "$2" "${options[@]}" >"$LAB_DIR/flood.json" 2>&1 &
     FLOOD_PID=$!
 }
 

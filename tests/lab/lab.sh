@@ -50,13 +50,18 @@ wait_until() {
 
 # ---------------------------------------------------------------- up and down
 
-lab_up() {
+# lab_begin: what every lab is made in. A script that wants other hosts than lab_up's makes them after this.
+lab_begin() {
     ((EUID == 0)) || { echo "the lab needs root: it makes network namespaces" >&2; exit 1; }
     lab_sweep
     trap 'lab_remove "$LAB"' EXIT
     trap 'exit 130' INT TERM
     mkdir -m 0700 "$LAB_DIR" "$LAB_DIR/bpf"
     mount -t bpf -o mode=0700 bpffs "$LAB_DIR/bpf"
+}
+
+lab_up() {
+    lab_begin
     local host
     for host in client vnf s1 s2; do lab_host "$host"; done
     lab_routes vnf
@@ -157,10 +162,10 @@ netfilter_config() {
 
 ctl() { "$EVNFCTL" -s "$EVNFD_SOCKET" "$@"; }
 
-# start_evnfd FILE: returns when the control socket answers.
+# start_evnfd FILE [HOST]: returns when the control socket answers.
 start_evnfd() {
     # No function here: $! must be evnfd itself.
-    nsenter --net="/run/netns/$LAB-vnf" "$EVNFD" -c "$1" --foreground >>"$EVNFD_LOG" 2>&1 &
+    nsenter --net="/run/netns/$LAB-${2:-vnf}" "$EVNFD" -c "$1" --foreground >>"$EVNFD_LOG" 2>&1 &
     EVNFD_PID=$!
     wait_until "! kill -0 $EVNFD_PID 2>/dev/null || ctl status >/dev/null 2>&1" 20 || fail "evnfd did not answer in 20 s"
     kill -0 "$EVNFD_PID" 2>/dev/null || fail "evnfd ended when it started"
@@ -269,6 +274,26 @@ finish_stream() {
     # shellcheck disable=SC2034 # for the scripts that source this file
     SENT=$(jq .sent <<<"$report")
     assert_json '.sent > 0 and .lost == 0 and .duplicates == 0' "$report" "stream $1: every packet arrives, and once"
+}
+
+# start_connections COUNT FROM "AT…" ADDRESS [OPTION…]: that many TCP connections of evnf_connections from host FROM to
+# servers at the hosts AT, whose port is 9000; returns when all are open. finish_connections ends them.
+start_connections() {
+    local count=$1 from=$2 host arguments=()
+    for host in $3; do arguments+=(--at "/run/netns/$LAB-$host"); done
+    # As above.
+    nsenter --net="/run/netns/$LAB-$from" "$EVNF_BUILD/bin/evnf_connections" --from "/run/netns/$LAB-$from" "${arguments[@]}" \
+        --to "$4" --connections "$count" "${@:5}" >"$LAB_DIR/connections" 2>&1 &
+    CONNECTIONS_PID=$!
+    wait_until 'grep -q ready "$LAB_DIR/connections"' 20 || fail "no $count connections: $(cat "$LAB_DIR/connections")"
+}
+
+# finish_connections: sets CONNECTIONS, the report; every one has finished its last block, or broken.
+finish_connections() {
+    kill -TERM "$CONNECTIONS_PID"
+    wait "$CONNECTIONS_PID" || fail "evnf_connections: $(cat "$LAB_DIR/connections")"
+    # shellcheck disable=SC2034 # for the scripts that source this file
+    CONNECTIONS=$(tail -n 1 "$LAB_DIR/connections")
 }
 
 # ---------------------------------------------------------------- assertions

@@ -116,6 +116,38 @@ TEST_CASE("lb selection: random changes of servers and weights move exactly the 
     }
 }
 
+TEST_CASE("lb selection: a million changes move exactly the surplus, each of them")
+{
+    constexpr std::uint32_t slots = 256;
+    constexpr std::size_t backends = 12;
+    const auto seed = std::random_device{}();
+    CAPTURE(seed);
+    std::mt19937 random{seed};
+    std::vector<Share> shares;
+    for (std::uint16_t i = 0; i < backends; ++i) shares.push_back({i, 100});
+    auto table = rewrite({}, shares, slots);
+    std::vector<int> had(backends + 1);
+    for (const auto owner : table) ++had[owner];
+    for (int change = 0; change < 1'000'000; ++change) {
+        // Weights move, backends go and come, alone and several at a time, and now and then none is left.
+        for (auto count = 1 + random() % 3; count > 0; --count)
+            shares[random() % backends].weight = random() % 4 ? random() % 1000 : 0;
+        if (random() % 1000 == 0)
+            for (auto& share : shares) share.weight = 0;
+        const auto next = rewrite(table, shares, slots);
+        std::vector<int> has(backends + 1); // the last is of slots without an owner
+        int moved = 0, surplus = 0;
+        for (std::uint32_t slot = 0; slot < slots; ++slot) {
+            ++has[std::min<std::size_t>(next[slot], backends)];
+            moved += next[slot] != table[slot];
+        }
+        for (std::size_t i = 0; i <= backends; ++i) surplus += std::max(0, had[i] - has[i]);
+        if (moved != surplus) FAIL("change " << change << " moved " << moved << " slots, not " << surplus);
+        had = has;
+        table = next;
+    }
+}
+
 TEST_CASE("lb selection: unchanged weights move nothing, in whatever order they come")
 {
     const auto table = rewrite({}, {{1, 100}, {2, 70}, {3, 100}}, 4096);

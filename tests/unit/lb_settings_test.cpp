@@ -8,7 +8,10 @@
 
 using namespace std::chrono_literals;
 using evnf::lb::BackendState;
+using evnf::lb::Health;
+using evnf::lb::Mode;
 using evnf::lb::Settings;
+using evnf::lb::WhenAllDown;
 
 namespace {
 
@@ -184,16 +187,98 @@ TEST_CASE("lb settings: what later versions offer is refused by name")
 {
     CHECK(one_error_ends_with(errors_of_service("mode: fullnat"),
                               "services[0].mode: not supported by this version: fullnat"));
-    CHECK(one_error_ends_with(errors_of_service("mode: local"),
-                              "services[0].mode: not supported by this version: local"));
-    CHECK(one_error_ends_with(errors_of_service("health: {type: tcp}"),
-                              "services[0].health.type: not supported by this version: tcp"));
-    CHECK(one_error_ends_with(errors_of_service("health: {type: none, rise: 2}"),
-                              "not supported by this version: services[0].health.rise"));
+    CHECK(one_error_ends_with(errors_of_service("when_down: reset"),
+                              "services[0].when_down: not supported by this version: reset"));
     CHECK(one_error_ends_with(errors_of_service("feedback: {source: snmp}"),
                               "services[0].feedback.source: not supported by this version: snmp"));
-    CHECK(one_error_ends_with(read("{services: [], new_flow_limit: 125000/s}").errors,
-                              "not supported by this version: new_flow_limit"));
+}
+
+TEST_CASE("lb settings: new_flow_limit is a rate, and there is none unless given")
+{
+    CHECK(read("{services: [], new_flow_limit: 125000/s}").settings.new_flow_limit == 125000);
+    CHECK(read("{services: []}").settings.new_flow_limit == 0);
+    CHECK(read("{services: [], new_flow_limit: many}").errors.size() == 1);
+    CHECK(read("{services: [], new_flow_limit: 0/s}").errors.size() == 1);
+}
+
+TEST_CASE("lb settings: services that adopt share no server's port, others may")
+{
+    const auto both = [](const std::string& adopt) {
+        return "services:\n"
+               "  - {name: a, vip: 10.2.0.2, port: 80, proto: tcp, adopt: true, backends: [{name: s, address: 10.3.1.2, port: 8080}]}\n"
+               "  - {name: b, vip: 10.2.0.3, port: 80, proto: tcp, adopt: " + adopt + ", backends: [{name: s, address: 10.3.1.2, port: 8080}]}\n";
+    };
+    CHECK(read(both("false")).errors == Lines{});
+    CHECK(one_error_ends_with(read(both("true")).errors, "services 'a' and 'b' both adopt and share the server 10.3.1.2 port 8080: "
+                                                         "its packets could be either's"));
+}
+
+TEST_CASE("lb settings: health checks are read, with what holds where nothing is said")
+{
+    const auto service = [](const std::string& keys) {
+        const auto [settings, errors, warnings] =
+            read("services: [{name: web, vip: 10.2.0.2, port: 80, proto: tcp, backends: [{name: s1, address: 10.3.1.2}], " + keys + "}]");
+        CHECK(errors == Lines{});
+        return settings.services.at(0);
+    };
+    const auto plain = service("health: {type: tcp}");
+    CHECK(plain.health.type == Health::Type::tcp);
+    CHECK(plain.health.interval == 1s);
+    CHECK(plain.health.timeout == 500ms);
+    CHECK(plain.health.rise == 2);
+    CHECK(plain.health.fall == 3);
+    CHECK(plain.when_all_down == WhenAllDown::keep);
+    const auto http = service("when_all_down: drop, when_down: move, health: {type: http, interval: 200ms, rise: 1, fall: 5, "
+                              "path: /up, host: a.example, expect: [200, 300-304], body: fine}");
+    CHECK(http.when_all_down == WhenAllDown::drop);
+    CHECK(http.health.timeout == 200ms);
+    CHECK(http.health.rise == 1);
+    CHECK(http.health.fall == 5);
+    CHECK(http.health.path == "/up");
+    CHECK(http.health.host == "a.example");
+    CHECK(http.health.expect == std::vector<Health::Statuses>{{200, 200}, {300, 304}});
+    CHECK(http.health.body == "fine");
+    CHECK(service("health: {type: http}").health.expect == std::vector<Health::Statuses>{{200, 399}});
+}
+
+TEST_CASE("lb settings: health checks that cannot be are refused where they stand")
+{
+    CHECK(one_error_ends_with(errors_of_service("health: {interval: 1s}"), "services[0].health: 'type' is missing"));
+    CHECK(one_error_ends_with(errors_of_service("health: {type: question}"), "must be one of tcp, http, none, not 'question'"));
+    CHECK(one_error_ends_with(errors_of_service("health: {type: tcp, timeout: 2s}"),
+                              "health.timeout: must not be longer than the interval"));
+    CHECK(one_error_ends_with(errors_of_service("health: {type: tcp, fall: 0}"), "from 1 to 100, not '0'"));
+    CHECK(one_error_ends_with(errors_of_service("health: {type: tcp, path: /up}"),
+                              "health.path: is for health checks of type http"));
+    CHECK(one_error_ends_with(errors_of_service("health: {type: http, path: up}"), "health.path: must begin with '/'"));
+    CHECK(one_error_ends_with(errors_of_service("health: {type: http, path: \"/a b\"}"),
+                              "must have no blanks, control characters or letters beyond ASCII"));
+    CHECK(one_error_ends_with(errors_of_service("health: {type: http, expect: 200-}"),
+                              "must be an HTTP status from 100 to 599 or a range such as 200-399, not '200-'"));
+    CHECK(one_error_ends_with(errors_of_service("health: {type: http, expect: []}"), "must name at least one status"));
+    CHECK(one_error_ends_with(errors_of_service("when_all_down: panic"), "must be one of keep, drop, not 'panic'"));
+}
+
+TEST_CASE("lb settings: a local service leaves balancing to its proxy, and its vip is no other service's")
+{
+    const std::string local = "{name: own, vip: 10.2.0.9, port: 80, proto: tcp, mode: local";
+    const auto [settings, errors, warnings] = read("services: [" + local + "}]");
+    CHECK(errors == Lines{});
+    CHECK(settings.services.at(0).mode == Mode::local);
+    CHECK(settings.services.at(0).backends.empty());
+    CHECK(one_error_ends_with(read("services: [" + local + ", backends: [{name: a, address: 10.3.0.1}]}]").errors,
+                              "services[0].backends: is the proxy's affair where the mode is local"));
+    CHECK(read("services: [" + local + "}, {name: two, vip: 10.2.0.9, port: 443, proto: tcp, mode: local}]").errors == Lines{});
+    CHECK(one_error_ends_with(
+        read("services: [" + local + "}, {name: web, vip: 10.2.0.9, port: 443, proto: tcp, backends: [{name: a, address: 10.3.0.1}]}]").errors,
+        "has the vip of service 'own', and only one of them has mode local: that vip is this machine's address, any other's is not"));
+}
+
+TEST_CASE("lb settings: a seed is text or a number, and not empty")
+{
+    CHECK(read("{services: [], seed: 42}").settings.seed == "42");
+    CHECK(read("{services: [], seed: of the two}").settings.seed == "of the two");
+    CHECK(one_error_ends_with(read("{services: [], seed: \"\"}").errors, "seed: must not be empty"));
 }
 
 TEST_CASE("lb settings: unknown keys are refused")

@@ -11,7 +11,7 @@
 
 #include <evnf/bpf.hpp>
 
-namespace evnf::fw {
+namespace evnf {
 
 /// The first `count` elements. They stay there after the map's descriptor is closed.
 template <class Row>
@@ -43,4 +43,4 @@ private:
     std::span<Row> rows_;
 };
 
-} // namespace evnf::fw
+} // namespace evnf
