@@ -71,7 +71,7 @@ static __always_inline bool lb_choose(const struct lb_service *service, __u32 sl
 static __always_inline int lb_begin(const struct evnf_packet *pkt, const struct lb_service *service,
 				    const struct lb_tuple *tuple, struct lb_connection *to_server)
 {
-	struct lb_opening_set *set = lb_openings_of(&tuple->src, tuple->sport);
+	struct lb_opening_set *set = lb_openings_of(&tuple->src, tuple->sport, tuple->protocol);
 	__u32 slot = lb_slot_of(service, tuple);
 
 	if (!set)

@@ -47,7 +47,7 @@ static __always_inline bool lb_same(const union evnf_address *a, __be16 a_port, 
 }
 
 /* By a secret hash, or who knows the client could push it out. */
-static __always_inline struct lb_opening_set *lb_openings_of(const union evnf_address *client, __be16 port)
+static __always_inline struct lb_opening_set *lb_openings_of(const union evnf_address *client, __be16 port, __u8 protocol)
 {
 	__u32 zero = 0, index;
 	struct lb_hash_key *key = bpf_map_lookup_elem(&lb_hash_key, &zero);
@@ -56,7 +56,7 @@ static __always_inline struct lb_opening_set *lb_openings_of(const union evnf_ad
 	if (!key)
 		return NULL;
 	mixed = client->halves[0] * (key->halves[0] | 1) + client->halves[1];
-	mixed = (mixed ^ mixed >> 29) * (key->halves[1] | 1) + port;
+	mixed = (mixed ^ mixed >> 29) * (key->halves[1] | 1) + ((__u32)protocol << 16 | port);
 	index = (mixed ^ mixed >> 32) * 0x9e3779b97f4a7c15ull >> (64 - LB_OPENING_BITS);
 	return bpf_map_lookup_elem(&lb_openings, &index);
 }
@@ -122,7 +122,7 @@ static __always_inline struct lb_opening *lb_find_opening(const struct evnf_pack
 {
 	bool to_client = entry->direction == LB_TO_CLIENT;
 	struct lb_opening_set *set = lb_openings_of(to_client ? &tuple->dst : &tuple->src,
-						    to_client ? tuple->dport : tuple->sport);
+						    to_client ? tuple->dport : tuple->sport, tuple->protocol);
 
 	if (!set)
 		return NULL;
