@@ -45,7 +45,7 @@ void only(const Node& node, const std::vector<std::string_view>& names)
     if (const auto chosen = node.one_of(choices); chosen != names.front()) node.error(not_supported(chosen));
 }
 
-/// `health` and `feedback`: a map whose key `kind` may say that there is none.
+/// `health`: a map whose key `kind` may say that there is none.
 void only_none(const Node& node, std::string_view kind, const std::vector<std::string_view>& kinds,
                const std::vector<std::string_view>& other_keys)
 {
@@ -72,6 +72,11 @@ Backend read_backend(const Node& node, const Service& service)
     if (const auto state = map.optional("state"))
         backend.state = state->one_of<BackendState>(
             {{"active", BackendState::active}, {"drain", BackendState::drain}, {"down", BackendState::down}});
+    if (service.feedback) backend.load_source = service.feedback->source;
+    if (const auto feedback = map.optional("feedback")) {
+        if (!service.feedback) feedback->error("is there, but the service has no feedback");
+        backend.load_source = read_load_source(*feedback, backend.load_source);
+    }
     map.done();
     return backend;
 }
@@ -119,13 +124,11 @@ Service read_service(const Node& node)
         service.by_source = affinity->one_of<bool>({{"none", false}, {"source", true}});
     if (const auto slots = map.optional("slots"))
         service.slots = static_cast<std::uint32_t>(slots->integer(kMinSlots, LB_MAX_SLOTS));
+    if (const auto feedback = map.optional("feedback")) service.feedback = read_feedback(*feedback);
     read_backends(map.required("backends"), service);
     if (const auto health = map.optional("health"))
         only_none(*health, "type", {"none", "tcp", "http"},
                   {"interval", "timeout", "rise", "fall", "path", "expect"});
-    if (const auto feedback = map.optional("feedback"))
-        only_none(*feedback, "source", {"none", "snmp"},
-                  {"oid", "community", "port", "interval", "algorithm"});
     map.done();
     return service;
 }

@@ -9,6 +9,8 @@
 
 #include <evnf/config.hpp>
 
+#include "feedback_settings.hpp"
+
 namespace evnf::lb {
 
 enum class BackendState {
@@ -23,6 +25,7 @@ struct Backend {
     std::uint16_t port = 0;
     std::uint32_t weight = 100;
     BackendState state = BackendState::active;
+    LoadSource load_source; ///< where the service has feedback
 
     /// What counts when slots are shared out.
     std::uint32_t effective_weight() const noexcept { return state == BackendState::active ? weight : 0; }
@@ -36,6 +39,7 @@ struct Service {
     bool by_source = false;     ///< affinity
     std::uint32_t slots = 4096;
     std::vector<Backend> backends;
+    std::optional<FeedbackSettings> feedback;
 
     /// The backend's name among those of all services.
     std::string full_name(const Backend& backend) const { return name + "/" + backend.name; }
