@@ -75,14 +75,14 @@ public:
 
     void fill(const Maps& maps) override
     {
-        placement_ = std::make_unique<const Placement>(*settings_, maps);
-        placement_->fill(maps);
+        steering_ = std::make_unique<Steering>(settings_, maps);
+        steering_->fill(maps);
     }
 
     void commit(std::shared_ptr<const Maps> maps) noexcept override
     {
         try {
-            placement_->save(*maps);
+            steering_->commit(maps);
         } catch (const std::exception& error) {
             balancer_.host().log().error(
                 "cannot save the selection table, the next change may move more of it than it must: {}",
@@ -91,13 +91,13 @@ public:
         Host& host = balancer_.host();
         const Limits limits{settings_->timeouts, host.jiffies_per_second()};
         Connections connections{maps->get("lb_connections"), limits};
-        balancer_.adopt({settings_, std::move(placement_), std::move(maps), std::move(connections)});
+        balancer_.adopt({settings_, std::move(steering_), std::move(maps), std::move(connections)});
     }
 
 private:
     Balancer& balancer_;
     std::shared_ptr<const Settings> settings_;
-    std::unique_ptr<const Placement> placement_;
+    std::unique_ptr<Steering> steering_;
 };
 
 std::unique_ptr<Staged> Balancer::stage(const Node& config, const Ports&)
@@ -111,7 +111,7 @@ json::value Balancer::explain(const evnf_packet&, std::uint64_t note)
 {
     const auto backend = static_cast<std::uint32_t>(note), service = static_cast<std::uint32_t>(note >> 32);
     if (backend) {
-        const auto name = live_->placement->name_of(backend - 1);
+        const auto name = live_->steering->name_of(backend - 1);
         const auto slash = name.find('/');
         if (slash == std::string_view::npos) return json::object{};
         return json::object{{"service", name.substr(0, slash)}, {"backend", name.substr(slash + 1)}};

@@ -2,7 +2,7 @@
 /*
  * Selection: service and client -> slot -> backend. A client's slot is a keyed
  * hash, so that nobody outside can aim at one server; who owns a slot is the
- * slow path's table, swapped as a whole with the generation.
+ * slow path's table, swapped as a whole.
  */
 #pragma once
 
@@ -24,6 +24,14 @@ struct {
 	__type(value, struct lb_page);
 } lb_slots SEC(".maps");
 
+/* First pages of the live tables, by service index. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, LB_MAX_SERVICES);
+	__type(key, __u32);
+	__type(value, __u32);
+} lb_tables SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, LB_MAX_BACKENDS);
@@ -31,7 +39,7 @@ struct {
 	__type(value, struct lb_backend);
 } lb_backends SEC(".maps");
 
-/* The table as it was last committed, for the slow path to move as few slots as it can. */
+/* From here on what the slow path remembers. The table as it is live, to move as few slots as can be: */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, LB_MAX_SERVICES * LB_MAX_SLOTS / LB_PAGE);
@@ -40,6 +48,14 @@ struct {
 	__type(key, struct lb_saved_key);
 	__type(value, struct lb_page);
 } lb_saved SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, LB_MAX_BACKENDS);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, __u32);
+	__type(value, struct lb_steered);
+} lb_steered SEC(".maps");
 
 /* Names of the backend indices, "service/backend": evnf/slots.hpp. */
 struct lb_name {
@@ -112,20 +128,19 @@ static __always_inline struct lb_service *lb_find_service(const struct evnf_pack
 /* The client's slot. */
 static __always_inline __u32 lb_slot_of(const struct lb_service *service, const struct lb_tuple *tuple)
 {
-	__u32 zero = 0;
-	struct lb_hash_key *key = bpf_map_lookup_elem(&lb_hash_key, &zero);
-
-	if (!key)
-		return 0;
-	return (lb_hash(tuple, key, service->by_source) >> 32) * service->slots >> 32;
+	return (lb_hash(tuple, &service->hash_key, service->by_source) >> 32) * service->slots >> 32;
 }
 
 /* Index of the slot's backend, or LB_NO_BACKEND. */
 static __always_inline __u32 lb_owner_of(const struct lb_service *service, __u32 slot)
 {
-	__u32 index = service->first_page + slot / LB_PAGE;
-	struct lb_page *page = bpf_map_lookup_elem(&lb_slots, &index);
+	__u32 index = service->index, *first_page = bpf_map_lookup_elem(&lb_tables, &index);
+	struct lb_page *page;
 
+	if (!first_page)
+		return LB_NO_BACKEND;
+	index = *first_page + slot / LB_PAGE;
+	page = bpf_map_lookup_elem(&lb_slots, &index);
 	return page ? page->backend[slot % LB_PAGE] : LB_NO_BACKEND;
 }
 

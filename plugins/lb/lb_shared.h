@@ -20,6 +20,11 @@ enum {
 	LB_MADE_SHIFT = 8,      /* lb_connection.made counts units of 256 jiffies */
 };
 
+/* SipHash key of the selection hash. The one in lb_hash_key was drawn once and is kept as state. */
+struct lb_hash_key {
+	__u64 halves[2];
+};
+
 /* lb_services and, with port 0, lb_vips. */
 struct lb_service_key {
 	union evnf_address vip;
@@ -31,13 +36,18 @@ EVNF_STATIC_ASSERT(sizeof(struct lb_service_key) == 24);
 
 struct lb_service {
 	__u32 index;      /* in the configuration */
-	__u32 first_page; /* of its slots in lb_slots */
 	__u32 slots;
 	__u32 by_source;  /* affinity: the slot depends on the client's address only */
+	__u32 pad;
+	struct lb_hash_key hash_key;
 };
-EVNF_STATIC_ASSERT(sizeof(struct lb_service) == 16);
+EVNF_STATIC_ASSERT(sizeof(struct lb_service) == 32);
 
-/* Part of a service's selection table: slot -> backend. Slot s is in page s / LB_PAGE. */
+/*
+ * Part of a service's selection table: slot -> backend. Slot s is in page
+ * s / LB_PAGE after the first. A service has room for two tables: lb_tables, by
+ * service index, has the first page of the live one, a word that changes at once.
+ */
 struct lb_page {
 	__u16 backend[LB_PAGE];
 };
@@ -58,6 +68,30 @@ struct lb_backend {
 	__u8 pad[5];
 };
 EVNF_STATIC_ASSERT(sizeof(struct lb_backend) == 24);
+
+/* Set by `evnfctl lb drain|activate`, over what is configured. */
+enum lb_command {
+	LB_COMMAND_NONE,
+	LB_COMMAND_ACTIVATE,
+	LB_COMMAND_DRAIN,
+};
+
+enum { LB_FEEDBACK_ONE = 1 << 16 };
+
+/*
+ * lb_steered, by backend index: what commands, health checks and feedback have
+ * made of a backend since it was configured. State: reload and restart go on from it.
+ */
+struct lb_steered {
+	__u32 feedback;    /* the configured weight times this, in units of 1 / LB_FEEDBACK_ONE */
+	__u8 has_feedback;
+	__u8 unhealthy;
+	__u8 command;      /* enum lb_command */
+	__u8 configured;   /* the state that the command was given against */
+	__u64 moved;       /* slots that it took over from other backends */
+	__u64 turns;       /* changes of its health */
+};
+EVNF_STATIC_ASSERT(sizeof(struct lb_steered) == 24);
 
 /* Per-CPU counters, both directions: lb_counters, by backend index. */
 struct lb_counters {
@@ -127,10 +161,5 @@ static inline enum lb_state lb_state_of(__u8 protocol, __u8 to_server, __u8 to_c
 		return LB_STATE_CLOSED;
 	return (to_server | to_client) & LB_FIN ? LB_STATE_FIN : LB_STATE_ESTABLISHED;
 }
-
-/* SipHash key of the selection hash: lb_hash_key, drawn once and kept as state. */
-struct lb_hash_key {
-	__u64 halves[2];
-};
 
 #endif

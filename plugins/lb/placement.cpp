@@ -5,9 +5,7 @@
 
 #include <algorithm>
 #include <random>
-#include <set>
-
-#include "lb_shared.h"
+#include <utility>
 
 namespace evnf::lb {
 
@@ -56,41 +54,42 @@ std::vector<std::string> names_of(const Settings& settings)
 }
 
 /// A secret that clients cannot aim by, drawn once: a new one would move every slot's clients.
-void draw_hash_key(const MapRef& map)
+lb_hash_key hash_key(const MapRef& map)
 {
     constexpr std::uint32_t only = 0;
     const auto known = map.find<lb_hash_key>(only);
-    if (known && (known->halves[0] || known->halves[1])) return;
+    if (known && (known->halves[0] || known->halves[1])) return *known;
     std::random_device random;
     lb_hash_key key;
     for (auto& half : key.halves) half = std::uint64_t{random()} << 32 | random();
     map.update(only, key);
+    return key;
 }
 
 } // namespace
 
 Placement::Placement(const Settings& settings, const Maps& maps)
-    : settings_{settings}, plan_{Slots::read(maps.get("lb_names")).plan(names_of(settings))}
+    : settings_{settings}, plan_{Slots::read(maps.get("lb_names")).plan(names_of(settings))}, owned_(LB_MAX_BACKENDS)
 {
     for (const auto& [name, index] : plan_.slots) names_.emplace(index, name);
+    std::uint32_t page = 0;
     const auto saved = maps.get("lb_saved");
     for (const auto& service : settings.services) {
-        std::map<std::string, Share> shares; // by name: the order in the file does not matter
-        for (const auto& backend : service.backends)
-            shares.emplace(backend.name, Share{static_cast<std::uint16_t>(index_of(service, backend)),
-                                               backend.effective_weight()});
-        std::vector<Share> list;
-        for (const auto& [name, share] : shares) list.push_back(share);
-        tables_.push_back(rewrite(saved_table(saved, service), list, service.slots));
-        for (const auto backend : tables_.back()) ++owned_[backend];
+        homes_.push_back({saved_table(saved, service), page});
+        page += 2 * pages_of(service.slots);
     }
 }
 
 std::uint32_t Placement::pages(const Settings& settings)
 {
     std::uint32_t pages = 0;
-    for (const auto& service : settings.services) pages += pages_of(service.slots);
+    for (const auto& service : settings.services) pages += 2 * pages_of(service.slots);
     return pages;
+}
+
+std::uint32_t Placement::Home::live_page() const
+{
+    return first_page + (second ? pages_of(static_cast<std::uint32_t>(table.size())) : 0);
 }
 
 std::string_view Placement::name_of(std::uint32_t index) const
@@ -99,72 +98,81 @@ std::string_view Placement::name_of(std::uint32_t index) const
     return found == names_.end() ? std::string_view{} : found->second;
 }
 
-std::uint32_t Placement::slots_of(std::uint32_t index) const
+std::map<std::uint32_t, std::uint32_t> Placement::share_out(std::size_t service, const std::vector<Share>& shares)
 {
-    const auto found = owned_.find(index);
-    return found == owned_.end() ? 0 : found->second;
+    auto& table = homes_[service].table;
+    const Table before = std::exchange(table, rewrite(table, shares, settings_.services[service].slots));
+    for (const auto& share : shares) owned_[share.backend] = 0;
+    std::map<std::uint32_t, std::uint32_t> moved;
+    for (std::size_t slot = 0; slot < table.size(); ++slot) {
+        if (table[slot] == LB_NO_BACKEND) continue;
+        ++owned_[table[slot]];
+        if (slot < before.size() && before[slot] != LB_NO_BACKEND && before[slot] != table[slot]) ++moved[table[slot]];
+    }
+    return moved;
 }
 
 void Placement::fill(const Maps& maps) const
 {
-    const auto counters = maps.get("lb_counters");
-    for (const auto index : plan_.fresh) counters.update_per_cpu(index, lb_counters{});
-    draw_hash_key(maps.get("lb_hash_key"));
-    fill_backends(maps);
-    fill_services(maps);
-}
-
-void Placement::fill_backends(const Maps& maps) const
-{
-    const auto map = maps.get("lb_backends");
-    for (const auto& service : settings_.services) {
-        for (const auto& backend : service.backends) {
-            lb_backend entry{};
-            entry.address = backend.address.raw;
-            entry.port = htons(backend.port);
-            entry.down = backend.state == BackendState::down;
-            map.update(index_of(service, backend), entry);
-        }
+    const auto key = hash_key(maps.get("lb_hash_key"));
+    const auto services = maps.get("lb_services"), vips = maps.get("lb_vips"), slots = maps.get("lb_slots"),
+               tables = maps.get("lb_tables");
+    for (std::uint32_t i = 0; i < homes_.size(); ++i) {
+        const auto& service = settings_.services[i];
+        write(homes_[i], slots);
+        tables.update(i, homes_[i].live_page());
+        lb_service_key place{};
+        place.vip = service.vip.raw;
+        place.protocol = service.protocol;
+        vips.update(place, i);
+        place.port = htons(service.port);
+        services.update(place, lb_service{i, service.slots, service.by_source, 0, key});
     }
 }
 
-void Placement::fill_services(const Maps& maps) const
+void Placement::write(const Home& home, const MapRef& slots) const
 {
     std::vector<std::uint32_t> indices;
     std::vector<lb_page> pages;
-    const auto services = maps.get("lb_services"), vips = maps.get("lb_vips");
-    for (std::uint32_t i = 0; i < tables_.size(); ++i) {
-        const auto& service = settings_.services[i];
-        lb_service_key key{};
-        key.vip = service.vip.raw;
-        key.protocol = service.protocol;
-        vips.update(key, i);
-        key.port = htons(service.port);
-        services.update(key,
-                        lb_service{i, static_cast<__u32>(pages.size()), service.slots, service.by_source});
-        for (std::uint32_t page = 0; page < pages_of(service.slots); ++page) {
-            indices.push_back(static_cast<std::uint32_t>(pages.size()));
-            pages.push_back(page_of(tables_[i], page));
-        }
+    for (std::uint32_t page = 0; page < pages_of(static_cast<std::uint32_t>(home.table.size())); ++page) {
+        indices.push_back(home.live_page() + page);
+        pages.push_back(page_of(home.table, page));
     }
-    maps.get("lb_slots").update_batch(indices, pages);
+    slots.update_batch(indices, pages);
+}
+
+/// A packet that still reads the table before last, as the spare is written over, finds an owner of then or of now: every
+/// page at every time has only owners of this service.
+void Placement::swap(std::size_t service, const Maps& maps)
+{
+    auto spare = homes_[service];
+    spare.second = !spare.second;
+    write(spare, maps.get("lb_slots"));
+    maps.get("lb_tables").update(static_cast<std::uint32_t>(service), spare.live_page());
+    homes_[service] = std::move(spare);
+    save(service, maps.get("lb_saved"));
+}
+
+void Placement::save(std::size_t service, const MapRef& saved) const
+{
+    const auto& table = homes_[service].table;
+    for (std::uint32_t page = 0; page < pages_of(static_cast<std::uint32_t>(table.size())); ++page)
+        saved.update(saved_key(settings_.services[service].name, page), page_of(table, page));
 }
 
 void Placement::save(const Maps& maps) const
 {
     const auto names = maps.get("lb_names"), saved = maps.get("lb_saved");
     Slots::read(names).commit(plan_, names);
-    std::set<std::pair<std::string, std::uint32_t>> kept;
-    for (std::size_t i = 0; i < tables_.size(); ++i) {
-        const auto& service = settings_.services[i];
-        for (std::uint32_t page = 0; page < pages_of(service.slots); ++page) {
-            saved.update(saved_key(service.name, page), page_of(tables_[i], page));
-            kept.emplace(service.name, page);
-        }
+    std::map<std::string_view, std::uint32_t> pages;
+    for (std::size_t i = 0; i < homes_.size(); ++i) {
+        save(i, saved);
+        pages.emplace(settings_.services[i].name, pages_of(settings_.services[i].slots));
     }
     std::vector<lb_saved_key> gone;
     saved.for_each<lb_saved_key, lb_page>([&](const lb_saved_key& key, const lb_page&) {
-        if (!kept.contains({key.service, key.page})) gone.push_back(key);
+        const auto kept = pages.find(key.service);
+        if (kept == pages.end() || key.page >= kept->second) gone.push_back(key);
     });
     for (const auto& key : gone) saved.erase(key);
 }

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 
 #include <boost/json/object.hpp>
+#include <cmath>
 #include <map>
 #include <tuple>
 
@@ -68,16 +69,17 @@ private:
 json::object show_backend(const Live& live, const Service& service, const Backend& backend,
                           std::uint64_t connections)
 {
-    const auto index = live.placement->index_of(service, backend);
-    const auto counters = live.maps->get("lb_counters").find_per_cpu<lb_counters>(index);
+    const auto standing = live.steering->standing(service, backend);
+    const auto counters = live.maps->get("lb_counters").find_per_cpu<lb_counters>(standing.index);
     return {{"service", service.name},
             {"name", backend.name},
             {"address", backend.address.text()},
             {"port", backend.port},
             {"weight", backend.weight},
-            {"effective_weight", backend.effective_weight()},
-            {"slots", live.placement->slots_of(index)},
-            {"state", text(backend.state)},
+            {"effective_weight", std::lround(standing.weight)},
+            {"slots", standing.slots},
+            {"state", text(standing.state)},
+            {"moved_slots", standing.steered.moved},
             {"connections", connections},
             {"packets", total(counters, &lb_counters::packets)},
             {"bytes", total(counters, &lb_counters::bytes)}};

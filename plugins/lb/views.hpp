@@ -9,15 +9,15 @@
 #include <evnf/plugin.hpp>
 
 #include "connections.hpp"
-#include "placement.hpp"
 #include "settings.hpp"
+#include "steering.hpp"
 
 namespace evnf::lb {
 
 /// The configuration in force.
 struct Live {
     std::shared_ptr<const Settings> settings;
-    std::unique_ptr<const Placement> placement;
+    std::unique_ptr<Steering> steering;
     std::shared_ptr<const Maps> maps;
     Connections connections;
 };

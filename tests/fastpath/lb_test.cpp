@@ -132,6 +132,7 @@ TEST_CASE("lb: the list of backends shows what contract and configuration say")
                                         {"effective_weight", 300},
                                         {"slots", 3072},
                                         {"state", "up"},
+                                        {"moved_slots", 0},
                                         {"connections", 0},
                                         {"packets", 0},
                                         {"bytes", 0}});
