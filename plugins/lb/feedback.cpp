@@ -30,16 +30,6 @@ double seconds_since(Clock::time_point time)
     return std::chrono::duration<double>(Clock::now() - time).count();
 }
 
-double rounded(double value)
-{
-    return std::round(value * 1000) / 1000;
-}
-
-json::value number_or_null(const std::optional<double>& value)
-{
-    return value ? json::value(rounded(*value)) : json::value(nullptr);
-}
-
 std::string_view why_at_rest(BackendState state)
 {
     switch (state) {
@@ -54,6 +44,11 @@ std::string_view why_at_rest(BackendState state)
 }
 
 } // namespace
+
+json::value number_or_null(std::optional<double> value)
+{
+    return value ? json::value(std::round(*value * 1000) / 1000) : json::value(nullptr);
+}
 
 /// One service: a round of questions, a decision, a pause.
 class Feedback::Loop : public std::enable_shared_from_this<Loop> {

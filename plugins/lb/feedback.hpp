@@ -18,6 +18,9 @@
 
 namespace evnf::lb {
 
+/// As it is shown: to three places.
+boost::json::value number_or_null(std::optional<double> value);
+
 class Feedback {
 public:
     explicit Feedback(Host& host);

@@ -9,7 +9,7 @@
 #include <evnf/config.hpp>
 
 #include "controllers.hpp"
-#include "snmp.hpp"
+#include "snmp_types.hpp"
 
 namespace evnf::lb {
 

@@ -8,6 +8,7 @@
 #include <evnf/plugin.hpp>
 #include <evnf/sweep.hpp>
 
+#include "feedback.hpp"
 #include "lb_bpf.skel.h"
 #include "lb_tc_bpf.skel.h"
 #include "views.hpp"
@@ -20,25 +21,41 @@ namespace json = boost::json;
 
 class Balancer final : public Plugin {
 public:
-    explicit Balancer(Host& host) : host_{host}, expiry_{host, "cannot expire connections", [this] { return live_->connections.expire_some(host_.jiffies()); }} {}
+    explicit Balancer(Host& host)
+        : host_{host},
+          expiry_{host, "cannot expire connections", [this] { return live_->connections.expire_some(host_.jiffies()); }},
+          feedback_{host}
+    {
+    }
 
     std::unique_ptr<Staged> stage(const Node& config, const Ports& ports) override;
 
     void start() override { expiry_.start(); }
-    void stop() noexcept override { expiry_.stop(); }
-
-    json::value query(std::string_view verb, const std::vector<std::string>&) override
+    void stop() noexcept override
     {
-        if (verb == "backends") return show_backends(*live_);
+        expiry_.stop();
+        feedback_.stop();
+    }
+
+    json::value query(std::string_view verb, const std::vector<std::string>& args) override
+    {
+        if (verb == "backends") return show_backends(*live_, feedback_);
+        if (verb == "feedback") return feedback_.show(args.empty() ? "" : args.front());
         if (verb == "connections")
             return show_connections(*live_, host_.jiffies(), host_.jiffies_per_second());
-        throw UnknownVerb{{"backends", "connections"}};
+        throw UnknownVerb{{"backends", "connections", "feedback"}};
     }
 
     json::value explain(const evnf_packet&, std::uint64_t note) override;
 
     /// A new configuration is live.
-    void adopt(Live live) { live_.emplace(std::move(live)); }
+    void adopt(Live live) noexcept
+    try {
+        live_.emplace(std::move(live));
+        feedback_.adopt(live_->settings, *live_->steering);
+    } catch (const std::exception& error) {
+        host_.log().error("feedback does not run: {}", error.what());
+    }
 
     Host& host() { return host_; }
 
@@ -46,6 +63,7 @@ private:
     Host& host_;
     Sweep expiry_;
     std::optional<Live> live_;
+    Feedback feedback_; // last: it uses what is live
 };
 
 class StagedBalancer final : public Staged {

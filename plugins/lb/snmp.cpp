@@ -4,6 +4,7 @@
 #include <net-snmp/net-snmp-config.h>
 // This order is net-snmp's own.
 #include <net-snmp/net-snmp-includes.h>
+#include <net-snmp/library/large_fd_set.h>
 
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
@@ -251,7 +252,7 @@ class SnmpAgent::Session : public std::enable_shared_from_this<Session> {
 public:
     Session(const asio::any_io_executor& executor, const Address& address, std::uint16_t port,
             std::shared_ptr<const SnmpCredentials> credentials, std::chrono::milliseconds timeout)
-        : peer_{fmt::format(address.is_v4() ? "udp:{}:{}" : "udp6:[{}]:{}", address.text(), port)},
+        : peer_{address.is_v4() ? fmt::format("udp:{}:{}", address.text(), port) : fmt::format("udp6:[{}]:{}", address.text(), port)},
           credentials_{std::move(credentials)},
           timeout_{timeout},
           socket_{executor},

@@ -23,9 +23,10 @@ constexpr double kFeedbackOne = LB_FEEDBACK_ONE;
 constexpr double kMaxWeight = 1e6;
 
 /// As the state maps remember it, but for what has lost its ground.
-lb_steered continued(const Backend& backend, const lb_steered& before)
+lb_steered continued(const Service& service, const Backend& backend, const lb_steered& before)
 {
     lb_steered state = before;
+    if (!service.feedback) state.has_feedback = 0;
     const auto configured = static_cast<__u8>(backend.state);
     if (state.configured != configured) state.command = LB_COMMAND_NONE;
     state.configured = configured;
@@ -51,7 +52,7 @@ Steering::Steering(std::shared_ptr<const Settings> settings, const Maps& maps)
         for (const auto& backend : service.backends) {
             const auto index = placement_.index_of(service, backend);
             const auto before = unknown.contains(index) ? std::nullopt : memory.find<lb_steered>(index);
-            group.backends.push_back({&backend, index, before ? continued(backend, *before) : fresh(backend)});
+            group.backends.push_back({&backend, index, before ? continued(service, backend, *before) : fresh(backend)});
         }
         std::sort(group.backends.begin(), group.backends.end(),
                   [](const Steered& a, const Steered& b) { return a.backend->name < b.backend->name; });

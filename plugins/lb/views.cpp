@@ -66,7 +66,7 @@ private:
     std::map<std::tuple<const Service*, Address, std::uint16_t>, const Backend*> backends_;
 };
 
-json::object show_backend(const Live& live, const Service& service, const Backend& backend,
+json::object show_backend(const Live& live, const Feedback& feedback, const Service& service, const Backend& backend,
                           std::uint64_t connections)
 {
     const auto standing = live.steering->standing(service, backend);
@@ -82,7 +82,8 @@ json::object show_backend(const Live& live, const Service& service, const Backen
             {"moved_slots", standing.steered.moved},
             {"connections", connections},
             {"packets", total(counters, &lb_counters::packets)},
-            {"bytes", total(counters, &lb_counters::bytes)}};
+            {"bytes", total(counters, &lb_counters::bytes)},
+            {"load", number_or_null(feedback.load(service, backend))}};
 }
 
 /// "10.3.1.2 80"
@@ -110,7 +111,7 @@ json::object show_connection(const Owners& owners, const Connection& connection,
 
 } // namespace
 
-json::array show_backends(const Live& live)
+json::array show_backends(const Live& live, const Feedback& feedback)
 {
     const Owners owners{*live.settings};
     std::map<const Backend*, std::uint64_t> connections;
@@ -120,7 +121,7 @@ json::array show_backends(const Live& live)
     json::array rows;
     for (const auto& service : live.settings->services)
         for (const auto& backend : service.backends)
-            rows.push_back(show_backend(live, service, backend, connections[&backend]));
+            rows.push_back(show_backend(live, feedback, service, backend, connections[&backend]));
     return rows;
 }
 

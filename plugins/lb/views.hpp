@@ -9,6 +9,7 @@
 #include <evnf/plugin.hpp>
 
 #include "connections.hpp"
+#include "feedback.hpp"
 #include "settings.hpp"
 #include "steering.hpp"
 
@@ -23,7 +24,7 @@ struct Live {
 };
 
 /// Both count or list connections by a walk of the table.
-boost::json::array show_backends(const Live& live);
+boost::json::array show_backends(const Live& live, const Feedback& feedback);
 boost::json::array show_connections(const Live& live, std::uint64_t now, unsigned jiffies_per_second);
 
 } // namespace evnf::lb

@@ -190,8 +190,6 @@ TEST_CASE("lb settings: what later versions offer is refused by name")
                               "services[0].health.type: not supported by this version: tcp"));
     CHECK(one_error_ends_with(errors_of_service("health: {type: none, rise: 2}"),
                               "not supported by this version: services[0].health.rise"));
-    CHECK(one_error_ends_with(errors_of_service("feedback: {source: snmp}"),
-                              "services[0].feedback.source: not supported by this version: snmp"));
     CHECK(one_error_ends_with(read("{services: [], new_flow_limit: 125000/s}").errors,
                               "not supported by this version: new_flow_limit"));
 }
