@@ -9,6 +9,7 @@
 #include <evnf/plugin.hpp>
 
 #include "connections.hpp"
+#include "feedback.hpp"
 #include "health.hpp"
 #include "settings.hpp"
 #include "steering.hpp"
@@ -24,7 +25,7 @@ struct Live {
 };
 
 /// Both count or list connections by a walk of the table.
-boost::json::array show_backends(const Live& live, const HealthChecks& health);
+boost::json::array show_backends(const Live& live, const HealthChecks& health, const Feedback& feedback);
 boost::json::array show_connections(const Live& live, std::uint64_t now, unsigned jiffies_per_second);
 
 /// Where a backend stands, without its traffic. Service and backend must be there.
