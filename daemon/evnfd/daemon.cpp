@@ -209,7 +209,7 @@ void Daemon::stop()
 json::object Daemon::loop_status() const
 {
     const auto record = watchdog_ ? watchdog_->record() : LoopWatchdog::Record{};
-    return {{"stalls", record.stalls}, {"longest_ms", record.longest.count()}};
+    return {{"stalls", record.stalls}, {"longest_ms", record.longest.count()}, {"late_ms", static_cast<double>(record.late.count()) / 1000}};
 }
 
 json::object Daemon::full_status() const

@@ -46,6 +46,7 @@ public:
     struct Record {
         unsigned stalls = 0;
         std::chrono::milliseconds longest{0};
+        std::chrono::microseconds late{0}; ///< the longest that anything had to wait for the loop, in the last 10 to 20 s
     };
 
     /// Begins to watch: the loop must run from now on. Logs an error when it has not turned for `limit`, and again
@@ -58,12 +59,16 @@ public:
 private:
     using Clock = std::chrono::steady_clock;
     /// What the loop is asked to do in each turn of the watchdog: shared, for the loop may come to it when we are gone.
-    using Pulse = std::shared_ptr<std::atomic<bool>>;
+    struct Pulse {
+        Clock::duration waited{}; ///< for the loop; before `seen`
+        std::atomic<bool> seen = false;
+    };
 
     void watch(std::stop_token stop);
-    void wait_for(const Pulse& pulse, std::stop_token stop);
+    void wait_for(const std::shared_ptr<Pulse>& pulse, std::stop_token stop);
     void sleep(std::stop_token stop);
     void note_stall(std::chrono::milliseconds time);
+    void note_wait(Clock::duration time);
 
     boost::asio::any_io_executor loop_;
     std::shared_ptr<const LoopActivity> activity_;
@@ -72,6 +77,8 @@ private:
     mutable std::mutex mutex_;
     std::condition_variable_any stopped_;
     Record record_;
+    Clock::time_point window_ = Clock::now();
+    std::chrono::microseconds late_{0}, late_before_{0}; ///< in this window and in the one before
     std::jthread thread_; // last: it uses the rest
 };
 

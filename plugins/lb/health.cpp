@@ -27,6 +27,7 @@ public:
         return address_ == backend.address && port_ == backend.port && *health_ == service.health;
     }
     const std::string& result() const { return result_; }
+    bool is_cancelled() const { return cancelled_; }
 
     /// Not all at once: the first probe comes at a random time within the interval.
     void start(std::mt19937& random)
@@ -45,6 +46,7 @@ public:
 
     void cancel() noexcept
     {
+        cancelled_ = true;
         timer_.cancel();
         if (!probe_) return;
         probe_->cancel();
@@ -86,6 +88,7 @@ private:
     const std::shared_ptr<const Health> health_;
     boost::asio::steady_timer timer_;
     std::chrono::steady_clock::time_point due_;
+    bool cancelled_ = false;
     bool up_;
     unsigned against_ = 0; ///< results in a row that contradict it
     std::string result_;
@@ -142,7 +145,7 @@ void HealthChecks::finished()
     while (!waiting_.empty()) {
         const auto next = waiting_.front().lock();
         waiting_.pop_front();
-        if (next) return run(next);
+        if (next && !next->is_cancelled()) return run(next);
     }
 }
 

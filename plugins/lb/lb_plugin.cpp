@@ -10,6 +10,7 @@
 #include <evnf/plugin.hpp>
 #include <evnf/sweep.hpp>
 
+#include "feedback.hpp"
 #include "views.hpp"
 
 // Their rodata is of types from lb_shared.h.
@@ -32,7 +33,8 @@ public:
     explicit Balancer(Host& host)
         : host_{host},
           expiry_{host, "cannot expire connections", [this] { return live_->connections.expire_some(host_.jiffies()); }},
-          health_{host.executor(), std::bind_front(&Balancer::take_health, this)}
+          health_{host.executor(), std::bind_front(&Balancer::take_health, this)},
+          feedback_{host}
     {
     }
 
@@ -43,28 +45,33 @@ public:
     {
         expiry_.stop();
         health_.stop();
+        feedback_.stop();
     }
 
     json::value query(std::string_view verb, const std::vector<std::string>& args) override
     {
-        if (verb == "backends") return show_backends(*live_, health_, host_.jiffies());
+        if (verb == "backends") return show_backends(*live_, health_, feedback_, host_.jiffies());
+        if (verb == "feedback") return feedback_.show(args.empty() ? "" : args.front());
         if (verb == "connections")
             return show_connections(*live_, host_.jiffies(), host_.jiffies_per_second());
         if (verb == "tracking") return show_tracking(*live_, host_.jiffies());
         if (verb == "drain") return steer(verb, args, &Steering::drain);
         if (verb == "activate") return steer(verb, args, &Steering::activate);
-        throw UnknownVerb{{"activate", "backends", "connections", "drain", "tracking"}};
+        throw UnknownVerb{{"activate", "backends", "connections", "drain", "feedback", "tracking"}};
     }
 
     json::value explain(const evnf_packet&, std::uint64_t note) override;
 
     /// A new configuration is live.
-    void adopt(Live live)
-    {
+    void adopt(Live live) noexcept
+    try {
         live_.emplace(std::move(live));
         health_.adopt(*live_->settings, [this](const Service& service, const Backend& backend) {
             return !live_->steering->standing(service, backend).steered.unhealthy;
         });
+        feedback_.adopt(live_->settings, *live_->steering);
+    } catch (const std::exception& error) {
+        host_.log().error("health checks or feedback do not run: {}", error.what());
     }
 
     Host& host() { return host_; }
@@ -78,6 +85,7 @@ private:
     Sweep expiry_;
     std::optional<Live> live_;
     HealthChecks health_;
+    Feedback feedback_; // last: it uses what is live
 };
 
 class StagedBalancer final : public Staged {

@@ -47,16 +47,6 @@ void only(const Node& node, const std::vector<std::string_view>& names)
     if (const auto chosen = node.one_of(choices); chosen != names.front()) node.error(not_supported(chosen));
 }
 
-/// `feedback`: a map whose key `kind` may say that there is none.
-void only_none(const Node& node, std::string_view kind, const std::vector<std::string_view>& kinds,
-               const std::vector<std::string_view>& other_keys)
-{
-    Map map{node};
-    if (const auto value = map.optional(kind)) only(*value, kinds);
-    for (const auto key : other_keys) map.not_supported(key);
-    map.done();
-}
-
 Backend read_backend(const Node& node, const Service& service)
 {
     Map map{node};
@@ -74,6 +64,11 @@ Backend read_backend(const Node& node, const Service& service)
     if (const auto state = map.optional("state"))
         backend.state = state->one_of<BackendState>(
             {{"active", BackendState::active}, {"drain", BackendState::drain}, {"down", BackendState::down}});
+    if (service.feedback) backend.load_source = service.feedback->source;
+    if (const auto feedback = map.optional("feedback")) {
+        if (!service.feedback) feedback->error("is there, but the service has no feedback");
+        backend.load_source = read_load_source(*feedback, backend.load_source);
+    }
     map.done();
     return backend;
 }
@@ -130,14 +125,12 @@ void read_balancing(Map& map, Service& service)
     if (const auto adopt = map.optional("adopt")) service.adopt = adopt->boolean();
     if (const auto slots = map.optional("slots"))
         service.slots = static_cast<std::uint32_t>(slots->integer(kMinSlots, LB_MAX_SLOTS));
+    if (const auto feedback = map.optional("feedback")) service.feedback = read_feedback(*feedback);
     read_backends(map.required("backends"), service);
     if (const auto health = map.optional("health")) service.health = read_health(*health);
     if (const auto when = map.optional("when_all_down"))
         service.when_all_down = when->one_of<WhenAllDown>({{"keep", WhenAllDown::keep}, {"drop", WhenAllDown::drop}});
     if (const auto when = map.optional("when_down")) only(*when, {"move", "reset"});
-    if (const auto feedback = map.optional("feedback"))
-        only_none(*feedback, "source", {"none", "snmp"},
-                  {"oid", "community", "port", "interval", "algorithm"});
 }
 
 Service read_service(const Node& node)
@@ -188,7 +181,7 @@ std::vector<Service> read_services(const Node& list)
         if (!is_new && service.vip != Address{})
             node.error(fmt::format("has the vip, port and proto of service '{}'", place->second));
         const auto [mode, is_first] = modes.emplace(service.vip, std::pair{service.mode == Mode::local, service.name});
-        if (!is_first && mode->second.first != (service.mode == Mode::local))
+        if (!is_first && service.vip != Address{} && mode->second.first != (service.mode == Mode::local))
             node.error(fmt::format("has the vip of service '{}', and only one of them has mode local: that vip is this machine's "
                                    "address, any other's is not", mode->second.second));
         backends += service.backends.size();

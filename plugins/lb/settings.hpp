@@ -10,6 +10,8 @@
 
 #include <evnf/config.hpp>
 
+#include "feedback_settings.hpp"
+
 namespace evnf::lb {
 
 enum class BackendState {
@@ -24,6 +26,7 @@ struct Backend {
     std::uint16_t port = 0;
     std::uint32_t weight = 100;
     BackendState state = BackendState::active;
+    LoadSource load_source; ///< where the service has feedback
 
     /// What counts when slots are shared out, of the configuration.
     std::uint32_t effective_weight() const noexcept { return state == BackendState::active ? weight : 0; }
@@ -73,6 +76,7 @@ struct Service {
     std::vector<Backend> backends;
     Health health;
     WhenAllDown when_all_down = WhenAllDown::keep;
+    std::optional<FeedbackSettings> feedback;
 
     /// The backend's name among those of all services.
     std::string full_name(const Backend& backend) const { return name + "/" + backend.name; }

@@ -27,6 +27,7 @@ lb_steered continued(const Service& service, const Backend& backend, const lb_st
 {
     lb_steered state = before;
     if (service.health.type == Health::Type::none) state.unhealthy = 0;
+    if (!service.feedback) state.has_feedback = 0;
     const auto configured = static_cast<__u8>(backend.state);
     if (state.configured != configured) state.command = LB_COMMAND_NONE;
     state.configured = configured;

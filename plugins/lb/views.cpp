@@ -82,8 +82,8 @@ json::object show_standing(const Service& service, const Backend& backend, const
             {"state", text(standing.state)}};
 }
 
-json::object show_backend(const Live& live, const HealthChecks& health, const Service& service, const Backend& backend,
-                          std::uint64_t connections)
+json::object show_backend(const Live& live, const HealthChecks& health, const Feedback& feedback, const Service& service,
+                          const Backend& backend, std::uint64_t connections)
 {
     const auto standing = live.steering->standing(service, backend);
     const auto counters = live.maps->get("lb_counters").find_per_cpu<lb_counters>(standing.index);
@@ -96,6 +96,7 @@ json::object show_backend(const Live& live, const HealthChecks& health, const Se
     row["connections"] = connections;
     row["packets"] = total(counters, &lb_counters::packets);
     row["bytes"] = total(counters, &lb_counters::bytes);
+    row["load"] = number_or_null(feedback.load(service, backend));
     return row;
 }
 
@@ -133,7 +134,7 @@ json::array show_standing(const Live& live, std::string_view service, std::strin
     return {};
 }
 
-json::array show_backends(const Live& live, const HealthChecks& health, std::uint64_t now)
+json::array show_backends(const Live& live, const HealthChecks& health, const Feedback& feedback, std::uint64_t now)
 {
     const Owners owners{*live.settings};
     std::map<const Backend*, std::uint64_t> connections;
@@ -143,7 +144,7 @@ json::array show_backends(const Live& live, const HealthChecks& health, std::uin
     json::array rows;
     for (const auto& service : live.settings->services)
         for (const auto& backend : service.backends)
-            rows.push_back(show_backend(live, health, service, backend, connections[&backend]));
+            rows.push_back(show_backend(live, health, feedback, service, backend, connections[&backend]));
     return rows;
 }
 

@@ -10,6 +10,7 @@
 #include <evnf/plugin.hpp>
 
 #include "connections.hpp"
+#include "feedback.hpp"
 #include "health.hpp"
 #include "settings.hpp"
 #include "steering.hpp"
@@ -25,7 +26,7 @@ struct Live {
 };
 
 /// All of them count or list connections by a walk of the tables. `now`: jiffies.
-boost::json::array show_backends(const Live& live, const HealthChecks& health, std::uint64_t now);
+boost::json::array show_backends(const Live& live, const HealthChecks& health, const Feedback& feedback, std::uint64_t now);
 boost::json::array show_connections(const Live& live, std::uint64_t now, unsigned jiffies_per_second);
 /// How full the tables are, what they take, and what became of new connections.
 boost::json::object show_tracking(const Live& live, std::uint64_t now);

@@ -189,8 +189,6 @@ TEST_CASE("lb settings: what later versions offer is refused by name")
                               "services[0].mode: not supported by this version: fullnat"));
     CHECK(one_error_ends_with(errors_of_service("when_down: reset"),
                               "services[0].when_down: not supported by this version: reset"));
-    CHECK(one_error_ends_with(errors_of_service("feedback: {source: snmp}"),
-                              "services[0].feedback.source: not supported by this version: snmp"));
 }
 
 TEST_CASE("lb settings: new_flow_limit is a rate, and there is none unless given")
