@@ -9,7 +9,8 @@ namespace evnf::lb {
 
 namespace {
 
-const Oid kProcessors{1, 3, 6, 1, 2, 1, 25, 3, 3, 1, 2}; // hrProcessorLoad of HOST-RESOURCES-MIB: a row for each CPU
+/// hrProcessorFrwID of HOST-RESOURCES-MIB: a row for each CPU, from the agent's start on. hrProcessorLoad has none for a minute.
+const Oid kProcessors{1, 3, 6, 1, 2, 1, 25, 3, 3, 1, 1};
 
 SnmpAnswer load_of(const SnmpAnswer& answer, double full)
 {
@@ -40,7 +41,7 @@ void LoadReader::count_cpus(SnmpAgent::Handler handler)
 {
     agent_.count_rows(kProcessors, [this, handler = std::move(handler)](const SnmpAnswer& rows) {
         if (!rows.value) return handler(rows);
-        if (*rows.value == 0) return handler({std::nullopt, "the agent does not show its CPUs (hrProcessorLoad): 'cpus' can tell their number"});
+        if (*rows.value == 0) return handler({std::nullopt, "the agent does not show its CPUs (hrProcessorTable): 'cpus' can tell their number"});
         full_ = rows.value;
         read(*full_, handler);
     });

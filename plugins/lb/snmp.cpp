@@ -269,15 +269,17 @@ public:
     /// `known` rows are counted already, the last of them is `from`.
     void count_rows(const Oid& column, const Oid& from, std::size_t known, Handler handler)
     {
-        ask(SNMP_MSG_GETBULK, from, [this, column, known, handler = std::move(handler)](const Reply& reply) {
+        ask(SNMP_MSG_GETBULK, from, [this, column, from, known, handler = std::move(handler)](const Reply& reply) {
             if (!reply.failure.empty()) return handler({std::nullopt, reply.failure});
             auto rows = known;
+            auto last = from;
             for (const auto& variable : reply.variables) {
-                if (!variable.exists || !is_below(variable.name, column)) return handler({static_cast<double>(rows), {}});
+                if (!variable.exists || !is_below(variable.name, column) || variable.name <= last) return handler({static_cast<double>(rows), {}});
+                last = variable.name; // an agent that goes in circles ends, too
                 ++rows;
             }
             if (reply.variables.empty() || rows >= kMostRows) return handler({static_cast<double>(rows), {}});
-            count_rows(column, reply.variables.back().name, rows, handler);
+            count_rows(column, last, rows, handler);
         });
     }
 
@@ -422,7 +424,7 @@ private:
         timeval left{};
         snmp_sess_select_info2(handle_, &sockets, &unused, &left, &none);
         netsnmp_large_fd_set_cleanup(&unused);
-        if (none) return;
+        if (none) return answer_soon({{}, "the answer was lost"}, std::exchange(waiting_, nullptr));
         timer_.expires_after(std::chrono::seconds{left.tv_sec} + std::chrono::microseconds{left.tv_usec} + std::chrono::milliseconds{1});
         timer_.async_wait([weak = weak_from_this()](const boost::system::error_code& error) {
             const auto self = weak.lock();

@@ -54,7 +54,7 @@ YAML
 start_evnfd "$LAB_DIR/evnf.yaml"
 
 # shares: of web's slots, in thousandths, one a backend.
-shares() { ctl lb feedback web --json | jq -c '[.[].slots] | map(. * 1000 / add | round)'; }
+shares() { ctl lb feedback web --json | jq -c '[.[].slots] | add as $all | map(. * 1000 / $all | round)'; }
 rounds() { sleep "$(jq -n "$1 * $INTERVAL_MS / 1000")"; }
 shows() { ctl lb feedback "$1" --json | jq -e "$2" >/dev/null; }
 
@@ -83,12 +83,12 @@ assert_json ".[1].load * $(nproc) | . > 0.29 and . < 0.31" "$(ctl lb feedback we
 ! grep -qE "$SNMP_AUTH|$SNMP_PRIVACY" "$EVNFD_LOG" || fail "a password is in the log"
 
 # Equal loads: equal shares.
-for i in 1 2 3 4; do set_load "s$i" 0.40; done
+for i in 1 2 3 4; do start_snmpd "s$i" 0.40; done
 wait_until 'jq -e "all(.[]; . >= 240 and . <= 260)" <<<"$(shares)" >/dev/null' 15 || fail "shares at equal loads: $(shares)"
 
 # One agent dies, one talks garbage, one answers after 10 s. The first falls back to the configured weight; requests go on.
 start_load faults 24 "http://$VIP/"
-set_load s1 0.10
+start_snmpd s1 0.10
 assert_eventually '(($(jq ".[0]" <<<"$(shares)") > 300))' "a greater share for the server with less load"
 for i in 2 3 4; do stop_snmpd "s$i"; done
 in_ns s3 socat UDP-RECVFROM:161,fork SYSTEM:'head -c 40 /dev/urandom' 2>/dev/null &

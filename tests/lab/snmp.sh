@@ -6,9 +6,11 @@
 # shellcheck disable=SC2034 # for the scripts that source this file
 SNMP_USER=balancer SNMP_AUTH=authenticate-me SNMP_PRIVACY=hide-this-text
 
-# set_load HOST LOAD: what its laLoad.1 says from now on.
-set_load() {
+# start_snmpd HOST LOAD: an agent whose laLoad.1 that is; in the place of one that runs. (A SIGHUP does not make snmpd take
+# another value for an override.)
+start_snmpd() {
     local directory=$LAB_DIR/$1-snmp
+    [[ ! -e $directory/pid ]] || stop_snmpd "$1"
     mkdir -p "$directory/state"
     cat >"$directory/snmpd.conf" <<CONF
 rocommunity public
@@ -17,13 +19,6 @@ createUser $SNMP_USER SHA-256 $SNMP_AUTH AES $SNMP_PRIVACY
 rouser $SNMP_USER priv
 override .1.3.6.1.4.1.2021.10.1.3.1 octet_str "$2"
 CONF
-    [[ ! -e $directory/pid ]] || kill -HUP "$(cat "$directory/pid")"
-}
-
-# start_snmpd HOST LOAD
-start_snmpd() {
-    local directory=$LAB_DIR/$1-snmp
-    set_load "$1" "$2"
     in_ns "$1" env SNMP_PERSISTENT_DIR="$directory/state" MIBS= snmpd -f -C -c "$directory/snmpd.conf" -Lf "$directory/log" \
         -p "$directory/pid" udp:161 udp6:161 &
     wait_until "[[ \$(snmp_load $1) == *$2* ]]" 10 || fail "snmpd on $1 did not start: $(cat "$directory/log")"

@@ -84,29 +84,29 @@ TEST_CASE("lb feedback settings: a user of SNMPv3")
     CHECK(errors == Lines{});
     CHECK(std::get<SnmpUser>(settings.services[0].feedback->source.identity) == SnmpUser{"evnf", SnmpHash::sha512, "12345678", "abcdefgh"});
     CHECK(one_error("source: snmp, user: {name: evnf, auth_password: 1234567}",
-                    "f:2:55: services[0].feedback.user.auth_password: must have 8 characters at least"));
+                    "f:2:61: services[0].feedback.user.auth_password: must have 8 characters at least"));
     CHECK(one_error("source: snmp, user: {name: evnf, auth_password: 12345678, privacy: aes}",
-                    "f:2:74: services[0].feedback.user.privacy: needs 'privacy_password'"));
+                    "f:2:80: services[0].feedback.user.privacy: needs 'privacy_password'"));
     CHECK(one_error("source: snmp, user: {name: evnf, auth_password: 12345678, privacy_password: 12345678}",
-                    "f:2:83: services[0].feedback.user.privacy_password: goes with 'privacy: aes'"));
+                    "f:2:89: services[0].feedback.user.privacy_password: goes with 'privacy: aes'"));
     CHECK(one_error(kSnmp + "user: {name: evnf, auth_password: 12345678}",
-                    "f:2:53: services[0].feedback.user: is there beside 'community': one of them asks"));
+                    "f:2:52: services[0].feedback.user: is there beside 'community': one of them asks"));
 }
 
 TEST_CASE("lb feedback settings: what is wrong is refused where it stands")
 {
     CHECK(one_error("source: snmp", "f:2:12: services[0].feedback: 'community' or 'user' is missing: as whom to ask the agents"));
     CHECK(one_error("community: public", "f:2:12: services[0].feedback: 'source' is missing"));
-    CHECK(one_error(kSnmp + "oid: sysUpTime", "f:2:52: services[0].feedback.oid: 'sysUpTime' is no numeric OID such as .1.3.6.1.4.1.2021.10.1.3.1"));
+    CHECK(one_error(kSnmp + "oid: sysUpTime", "f:2:51: services[0].feedback.oid: 'sysUpTime' is no numeric OID such as .1.3.6.1.4.1.2021.10.1.3.1"));
     CHECK(one_error(kSnmp + "algorithm: balance",
-                    "f:2:58: services[0].feedback.algorithm: must be one of balanced, dynamic-feedback, cube-root, not 'balance' (did you mean 'balanced'?)"));
+                    "f:2:57: services[0].feedback.algorithm: must be one of balanced, dynamic-feedback, cube-root, not 'balance' (did you mean 'balanced'?)"));
     CHECK(one_error(kSnmp + "interval: 99ms",
-                    "f:2:57: services[0].feedback.interval: must be a time from 100ms to 3600s such as 500ms, 30s, 5m or 2h, not '99ms'"));
-    CHECK(one_error(kSnmp + "interval: 1s, timeout: 2s", "f:2:70: services[0].feedback.timeout: must not be longer than 'interval'"));
-    CHECK(one_error(kSnmp + "full: 100", "f:2:53: services[0].feedback.full: goes with an oid that is no load average; for those there is 'cpus'"));
+                    "f:2:56: services[0].feedback.interval: must be a time from 100ms to 3600s such as 500ms, 30s, 5m or 2h, not '99ms'"));
+    CHECK(one_error(kSnmp + "interval: 1s, timeout: 2s", "f:2:69: services[0].feedback.timeout: must not be longer than 'interval'"));
+    CHECK(one_error(kSnmp + "full: 100", "f:2:52: services[0].feedback.full: goes with an oid that is no load average; for those there is 'cpus'"));
     CHECK(one_error(kSnmp + "oid: 1.3.6.1, cpus: 4", "f:2:66: services[0].feedback.cpus: goes with an oid that is a load average"));
-    CHECK(one_error(kSnmp + "ports: 161", "f:2:47: services[0].feedback.ports: unknown key (did you mean 'port'?)"));
-    CHECK(one_error("source: none", "f:3:54: services[0].backends[0].feedback: is there, but the service has no feedback", ", feedback: {port: 1161}"));
+    CHECK(one_error(kSnmp + "ports: 161", "f:2:46: services[0].feedback.ports: unknown key (did you mean 'port'?)"));
+    CHECK(one_error("source: none", "f:3:53: services[0].backends[0].feedback: is there, but the service has no feedback", ", feedback: {port: 1161}"));
 }
 
 TEST_CASE("lb feedback settings: OIDs are numbers between dots")
