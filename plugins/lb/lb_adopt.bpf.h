@@ -54,7 +54,7 @@ static __always_inline bool lb_adopt(const struct evnf_packet *pkt, const struct
 	service = bpf_map_lookup_elem(&lb_services, &key);
 	if (!service || lb_owner_of(service, lb_slot_of(service, &request)) != server->backend)
 		return false;
-	set = lb_openings_of(&request.src, request.sport);
+	set = lb_openings_of(&request.src, request.sport, request.protocol);
 	if (!set || lb_is_known(set, &request, pkt->now))
 		return false;
 	to_server.backend = server->backend;
