@@ -135,7 +135,7 @@ TEST_CASE("lb: the list of backends shows what contract and configuration say")
                                         {"moved_slots", 0},
                                         {"connections", 0},
                                         {"packets", 0},
-                                        {"bytes", 0}});
+                                        {"bytes", 0}, {"load", nullptr}});
     CHECK(backend(chain, "s1").at("slots") == 1024);
     CHECK(backend(chain, "s3").at("state") == "drain");
     CHECK(backend(chain, "s3").at("effective_weight") == 0);
