@@ -6,6 +6,7 @@ def headline:
     {
         pps: "Packets per second: 64-byte UDP, one core for everything",
         cost: "Cost of the fast path: time per packet on one core",
+        "lb-cost": "A packet through entry, lb and forwarder on one core; frame: the loop and the frame written anew, alone",
         tc: "hook tc: one TCP connection over veth with GSO on",
         "syn-flood": "A paced TCP flow beside a SYN flood from spoofed sources",
         lb: {
@@ -34,6 +35,8 @@ def name:
         "fw-10000-structured": "10000 rules: theirs", "fw-10000-random": "10000 rules: random",
         "fw-known-connection": "fw, known connection", "dpi-known-flow": "dpi, known flow", "lb-no-service": "lb, no service",
         "lb-known-connection": "lb, known connection",
+        "fw-10-flows": "10 rules: 1000 flows", "fw-10-spoofed": "10 rules: all sources new",
+        "fw-10000-flows": "10000 rules: 1000 flows", "fw-10000-spoofed": "10000 rules: all sources new",
         "fw-set-10-v4": "set of 10, IPv4", "fw-set-1000000-v4": "set of a million, IPv4",
         "fw-set-10-v6": "set of 10, IPv6", "fw-set-1000000-v6": "set of a million, IPv6",
         "tc-forwarder": "entry and forwarder", "tc-chain": "fw, dpi, lb: routed", "tc-vip": "fw, dpi, lb: to a VIP",
