@@ -6,14 +6,14 @@ def headline:
     {
         pps: "Packets per second: 64-byte UDP, one core for everything",
         cost: "Cost of the fast path: time per packet on one core",
-        "lb-cost": "A packet through entry, lb and forwarder on one core; frame: the loop and the frame written anew, alone",
+        "lb-cost": "Entry, lb and forwarder: time per packet on one core",
         tc: "hook tc: one TCP connection over veth with GSO on",
         "syn-flood": "A paced TCP flow beside a SYN flood from spoofed sources",
         lb: {
-            "k requests/s": "Web requests to two servers: lb, HAProxy in TCP mode, plain routing; two cores for everything",
+            "k requests/s": "Web requests: lb, HAProxy, routing; two cores for everything",
             ms: "99 % of the answers come within: 36 connections",
-            "s of CPU/M requests": "CPU time of the process, evnfd's or HAProxy's, for a million requests",
-            Mpps: "Packets per second to a VIP: 64 bytes, one core for everything"
+            "s of CPU/M requests": "CPU time of the process for a million requests",
+            Mpps: "64-byte packets to a VIP, one core for everything"
         }[$unit]
     }[.bench];
 def circumstances:
@@ -35,8 +35,8 @@ def name:
         "fw-10000-structured": "10000 rules: theirs", "fw-10000-random": "10000 rules: random",
         "fw-known-connection": "fw, known connection", "dpi-known-flow": "dpi, known flow", "lb-no-service": "lb, no service",
         "lb-known-connection": "lb, known connection",
-        "fw-10-flows": "10 rules: 1000 flows", "fw-10-spoofed": "10 rules: all sources new",
-        "fw-10000-flows": "10000 rules: 1000 flows", "fw-10000-spoofed": "10000 rules: all sources new",
+        "fw-10-flows": "10 rules: 1000 flows", "fw-10-spoofed": "10 rules: spoofed",
+        "fw-10000-flows": "10000 rules: 1000 flows", "fw-10000-spoofed": "10000 rules: spoofed",
         "fw-set-10-v4": "set of 10, IPv4", "fw-set-1000000-v4": "set of a million, IPv4",
         "fw-set-10-v6": "set of 10, IPv6", "fw-set-1000000-v6": "set of a million, IPv6",
         "tc-forwarder": "entry and forwarder", "tc-chain": "fw, dpi, lb: routed", "tc-vip": "fw, dpi, lb: to a VIP",
@@ -44,8 +44,13 @@ def name:
         "chain-routed": "fw, dpi, lb: routed", "chain-vip": "fw, dpi, lb: to a VIP",
         kept: "kept connections", new: "a new one for each", "kept-p99": "kept connections", "new-p99": "a new one for each",
         "kept-cpu": "kept connections", "new-cpu": "a new one for each", "udp-64B": "UDP, 256 flows",
-        "syn-64B": "SYNs, each new"
-    }[.case] // .case;
+        "syn-64B": "SYNs, each new",
+        frame: "the loop alone", "to-server-1": "to server: 1 flow", "to-client-1": "to client: 1 flow",
+        "to-server-1M": "1M flows", "to-client-1M": "1M flows, back", "to-client-1M-clients": "1M clients", syn: "SYN",
+        opening: "3-way handshake"
+    } as $names
+    | (.case | rtrimstr("-v6")) as $case
+    | $names[.case] // (if $case != .case and $names[$case] then $names[$case] + ", v6" else .case end);
 # One case's bars, beginning at row $top.
 def bars($top; $ratios):
     to_entries[] | [$top + .key, .value.median, .value.min, .value.max, .value.subject, (.value | caption($ratios))];
