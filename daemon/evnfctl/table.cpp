@@ -15,7 +15,8 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::string_view kGap = "  ";
-constexpr std::size_t kNarrowest = 8; // text columns are not cut below this
+constexpr std::size_t kNarrowest = 8; // text columns of a table that grows are not cut below this
+constexpr std::size_t kIndent = 4;     // of a row's further lines
 
 bool continues(char c) { return (static_cast<unsigned char>(c) & 0xc0) == 0x80; } // inside a UTF-8 sequence
 
@@ -141,11 +142,17 @@ std::vector<Column> columns_of(const json::array& rows)
     return columns;
 }
 
-/// Narrows the widest text column until the table fits, or no column can be narrowed.
-void fit(std::vector<Column>& columns, std::size_t width)
+std::size_t total_width(const std::vector<Column>& columns)
 {
     std::size_t total = kGap.size() * (columns.size() - 1);
     for (const Column& column : columns) total += column.width;
+    return total;
+}
+
+/// Narrows the widest text column until the table fits, or no column can be narrowed.
+void fit(std::vector<Column>& columns, std::size_t width)
+{
+    std::size_t total = total_width(columns);
     const auto room = [](const Column& c) { return c.numbers || c.width <= kNarrowest ? 0 : c.width; };
     for (; total > width; --total) {
         const auto widest = std::max_element(columns.begin(), columns.end(),
@@ -155,27 +162,38 @@ void fit(std::vector<Column>& columns, std::size_t width)
     }
 }
 
+std::string trimmed(std::string text) { return text.erase(text.find_last_not_of(' ') + 1); }
+
+/// A row: what does not fit into `width` goes on in a further line.
 template <class TextOf>
-std::string line(const std::vector<Column>& columns, TextOf text_of)
+std::string line(const std::vector<Column>& columns, std::size_t width, TextOf text_of)
 {
-    std::string out;
+    std::string out, part;
+    std::size_t used = 0;
     for (const Column& column : columns) {
+        if (used > 0 && used + kGap.size() + column.width > width) {
+            out += trimmed(std::exchange(part, std::string(kIndent, ' '))) + '\n';
+            used = kIndent;
+        } else if (used > 0) {
+            part += kGap;
+            used += kGap.size();
+        }
         const std::string text = cut(text_of(column), column.width);
         const std::string padding(column.width - display_width(text), ' ');
-        if (!out.empty()) out += kGap;
-        out += column.numbers ? padding + text : text + padding;
+        part += column.numbers ? padding + text : text + padding;
+        used += column.width;
     }
-    return out.erase(out.find_last_not_of(' ') + 1) + '\n';
+    return out + trimmed(part) + '\n';
 }
 
 std::string table(const json::array& rows, std::size_t width)
 {
     std::vector<Column> columns = columns_of(rows);
     if (columns.empty()) return "";
-    fit(columns, width);
-    std::string out = line(columns, [](const Column& column) { return column.title; });
+    for (Column& column : columns) column.width = std::min(column.width, &column == &columns.front() ? width : width - kIndent);
+    std::string out = line(columns, width, [](const Column& column) { return column.title; });
     for (std::size_t row = 0; row < rows.size(); ++row)
-        out += line(columns, [row](const Column& column) { return column.cells[row]; });
+        out += line(columns, width, [row](const Column& column) { return column.cells[row]; });
     return out;
 }
 
@@ -218,9 +236,9 @@ std::string GrowingTable::add(const json::array& rows)
     for (Column& column : columns) column.width = std::max(column.width, widths_[column.key]);
     fit(columns, kTextWidth);
     std::string out;
-    if (std::exchange(headed_, true) == false) out = line(columns, [](const Column& column) { return column.title; });
+    if (std::exchange(headed_, true) == false) out = line(columns, total_width(columns), [](const Column& column) { return column.title; });
     for (std::size_t row = 0; row < rows.size(); ++row)
-        out += line(columns, [row](const Column& column) { return column.cells[row]; });
+        out += line(columns, total_width(columns), [row](const Column& column) { return column.cells[row]; });
     for (const Column& column : columns) widths_[column.key] = column.width;
     return out;
 }

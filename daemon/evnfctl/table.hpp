@@ -14,11 +14,13 @@ inline constexpr std::size_t kTextWidth = 100;
 
 /// An array of objects becomes a table whose columns are the keys in the order they first appear.
 /// An object becomes "key  value" lines, and a titled table for each array of objects in it.
-/// Text columns are cut with … until a table fits `width`. Control characters become '?': some
+/// Where a table does not fit into `width`, each row takes several lines; only a text that is longer than a line is cut,
+/// with …. Control characters become '?': some
 /// texts come from packets, and a terminal must not obey them.
 std::string to_text(const boost::json::value& value, std::size_t width = kTextWidth);
 
-/// A table whose rows come bit by bit: a heading once, and columns that keep their width and only ever grow.
+/// A table whose rows come bit by bit, a line each: a heading once, and columns that keep their width and only ever grow.
+/// The widest text columns are cut with … until it fits into kTextWidth.
 class GrowingTable {
 public:
     /// The text of these rows, objects all.

@@ -71,12 +71,34 @@ TEST_CASE("table: booleans, null, lists and objects in cells")
           "no     -  -       -     -\n");
 }
 
-TEST_CASE("table: the widest text columns are cut until the table fits")
+TEST_CASE("table: rows that do not fit go on in further lines, and nothing of them is lost")
+{
+    const std::string out = text(R"([{"service":"web","why":"load above the mean","packets":1234,"state":"up"},)"
+                                 R"({"service":"dns","why":"-","packets":5,"state":"down"}])", 30);
+    CHECK(out == "service  why\n"
+                 "    packets  state\n"
+                 "web      load above the mean\n"
+                 "      1,234  up\n"
+                 "dns      -\n"
+                 "          5  down\n");
+}
+
+TEST_CASE("table: a text that is longer than a line is cut")
 {
     const std::string wide(80, 'x'), wider(120, 'y');
     const std::string out = text(R"([{"packets":123456789,"a":")" + wide + R"(","b":")" + wider + R"("}])");
     CHECK(longest_line(out) == 100);
-    CHECK(out.find("123,456,789") != std::string::npos);
+    CHECK(out.find("123,456,789  " + wide) != std::string::npos);
+    CHECK(out.find("yyy…") != std::string::npos);
+}
+
+TEST_CASE("table: one that grows has a line for each row, and cuts the widest texts until it fits")
+{
+    const std::string wide(80, 'x'), wider(120, 'y');
+    evnf::ctl::GrowingTable table;
+    const std::string out = table.add(boost::json::parse(R"([{"packets":1,"a":")" + wide + R"(","b":")" + wider + R"("}])").as_array());
+    CHECK(longest_line(out) == 100);
+    CHECK(std::count(out.begin(), out.end(), '\n') == 2);
     CHECK(out.find("xxx…") != std::string::npos);
     CHECK(out.find("yyy…") != std::string::npos);
 }
