@@ -224,7 +224,7 @@ private:
                 {"weight", member.backend->weight},
                 {"effective_weight", std::lround(standing.weight)},
                 {"slots", standing.slots},
-                {"answered_s", number_or_null(member.answered ? std::optional{seconds_since(*member.answered)} : std::nullopt)},
+                {"answered_s", member.answered ? json::value(static_cast<std::uint64_t>(seconds_since(*member.answered))) : json::value(nullptr)},
                 {"why", member.server.why}};
     }
 

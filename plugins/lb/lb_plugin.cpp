@@ -71,7 +71,9 @@ public:
         });
         feedback_.adopt(live_->settings, *live_->steering);
     } catch (const std::exception& error) {
-        host_.log().error("health checks or feedback do not run: {}", error.what());
+        health_.stop();
+        feedback_.stop(); // it must not go on with what is gone
+        host_.log().error("health checks and feedback do not run: {}", error.what());
     }
 
     Host& host() { return host_; }

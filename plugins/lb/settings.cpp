@@ -222,10 +222,7 @@ Settings read_settings(const Node& config)
         settings.max_connections = static_cast<std::uint32_t>(most->integer(1, kMaxConnections));
     if (const auto limit = map.optional("new_flow_limit"))
         settings.new_flow_limit = static_cast<std::uint32_t>(limit->rate(1, kMaxNewFlows));
-    if (const auto seed = map.optional("seed")) {
-        settings.seed = seed->string();
-        if (settings.seed.empty()) seed->error("must not be empty");
-    }
+    if (const auto seed = map.optional("seed")) settings.seed = seed->string();
     map.done();
     return settings;
 }

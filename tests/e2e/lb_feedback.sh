@@ -92,22 +92,19 @@ start_snmpd s1 0.10
 assert_eventually '(($(jq ".[0]" <<<"$(shares)") > 300))' "a greater share for the server with less load"
 for i in 2 3 4; do stop_snmpd "s$i"; done
 in_ns s3 socat UDP-RECVFROM:161,fork SYSTEM:'head -c 40 /dev/urandom' 2>/dev/null &
-in_ns s4 socat UDP-RECVFROM:161,fork SYSTEM:'sleep 10; echo late' 2>/dev/null &
+in_ns s4 socat UDP-RECVFROM:161,fork SYSTEM:"sleep 10; echo late; touch $LAB_DIR/late" 2>/dev/null &
 for i in 2 3 4; do
     assert_eventually "shows web '.[$i - 1].why | test(\"no load for .* back to the configured weight\")'" "a server that is silent falls back"
 done
 assert_eventually 'shows web ".[2].why | test(\"no answer that could be read\")"' "garbage is called so"
 assert_json '.[1].why | test("no answer in")' "$(ctl lb feedback web --json)" "silence is called so"
-late=()
-for _ in 1 2 3 4; do
-    sleep 3
-    late+=("$(ctl status --json | jq .loop.late_ms)")
-done
+wait_until '[[ -e $LAB_DIR/late ]]' 30 || fail "the late agent did not answer"
+# What feedback held up would be late in each window; what the machine was busy with is not.
+# shellcheck disable=SC2016 # jq's
+wait_until 'jq -e ".loop.late_ms < 50" <<<"$(ctl status --json)" >/dev/null' 30 || fail "the loop is held: $(ctl status --json | jq -c .loop)"
+printf 'longest wait for the loop in 10 to 20 s: %s ms\n' "$(ctl status --json | jq .loop.late_ms)"
 finish_load
 assert_load_clean "requests while agents fail"
-# What feedback did would be in each of them; what the machine did is not.
-printf 'waits for the loop, worst in 10 to 20 s: %s ms\n' "${late[*]}"
-assert_json 'min < 50' "$(jq -sc . <<<"${late[*]}")" "the loop is not held by agents that fail"
 
 # They come back.
 start_snmpd s2 0.10
