@@ -33,15 +33,7 @@ struct fw_l4 {
 };
 EVNF_STATIC_ASSERT(sizeof(struct fw_l4) == 8);
 
-/* Fragments of one packet. */
-struct fw_fragment_key {
-	union evnf_address src, dst;
-	__be32 id;
-	__u8 protocol;
-	__u8 pad[3];
-};
-EVNF_STATIC_ASSERT(sizeof(struct fw_fragment_key) == 40);
-
+/* The first of a packet's fragments, remembered for those that follow. */
 struct fw_fragment {
 	struct fw_l4 l4;
 	__u64 seen; /* jiffies */

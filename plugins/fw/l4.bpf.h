@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include <evnf/stage.bpf.h>
+#include <evnf/fragment.bpf.h>
 
 #include "fw_shared.h"
 
@@ -16,7 +16,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, FW_FRAGMENTS);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-	__type(key, struct fw_fragment_key);
+	__type(key, struct evnf_fragment_key);
 	__type(value, struct fw_fragment);
 } fw_fragments SEC(".maps");
 
@@ -101,29 +101,21 @@ static __always_inline void fw_name_query(struct fw_l4 *l4, __u8 protocol, const
 	}
 }
 
-static __always_inline void fw_key_of_fragment(const struct evnf_packet *pkt, struct fw_fragment_key *key)
-{
-	key->src = pkt->src;
-	key->dst = pkt->dst;
-	key->id = pkt->fragment_id;
-	key->protocol = pkt->protocol;
-}
-
 static __always_inline void fw_remember_first(const struct evnf_packet *pkt, const struct fw_l4 *l4)
 {
-	struct fw_fragment_key key = {};
+	struct evnf_fragment_key key = {};
 	struct fw_fragment fragment = { .l4 = *l4, .seen = pkt->now };
 
-	fw_key_of_fragment(pkt, &key);
+	evnf_key_of_fragment(pkt, &key);
 	bpf_map_update_elem(&fw_fragments, &key, &fragment, BPF_ANY);
 }
 
 static __always_inline void fw_recall_first(const struct evnf_packet *pkt, struct fw_l4 *l4)
 {
-	struct fw_fragment_key key = {};
+	struct evnf_fragment_key key = {};
 	struct fw_fragment *fragment;
 
-	fw_key_of_fragment(pkt, &key);
+	evnf_key_of_fragment(pkt, &key);
 	fragment = bpf_map_lookup_elem(&fw_fragments, &key);
 	if (fragment && pkt->now - fragment->seen < FW_FRAGMENT_JIFFIES)
 		*l4 = fragment->l4;

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <evnf/answer.bpf.h>
 #include <evnf/checksum.bpf.h>
 #include <evnf/parser.bpf.h>
 
@@ -15,7 +16,6 @@
 #include "classifier.bpf.h"
 
 enum {
-	FW_ANSWER_TTL = 64,
 	FW_TOS_INTERNET_CONTROL = 0xc0, /* of ICMP errors: RFC 1812, section 4.3.2.5 */
 	FW_ICMP_HEADER = sizeof(struct evnf_icmp_header),
 	FW_LINK_HEADER = 24, /* room for Ethernet and two tags, no more than what goes before a quoted packet */
@@ -62,16 +62,6 @@ static __always_inline bool fw_has_tcp(const struct evnf_packet *pkt)
 	return pkt->protocol == IPPROTO_TCP;
 }
 
-/* One station's address that another can answer to: not multicast, broadcast, unspecified or loopback. */
-static __always_inline bool fw_is_one_station(const union evnf_address *address, __u8 ip_version)
-{
-	__u8 first = address->bytes[12];
-
-	if (ip_version == 4)
-		return first != 0 && first != 127 && first < 224;
-	return address->bytes[0] != 0xff && (address->halves[0] || bpf_be64_to_cpu(address->halves[1]) > 1);
-}
-
 /* Of ICMP only requests and answers are answered: errors and redirects never, nor what nobody knows. */
 static __always_inline bool fw_is_icmp_query(const struct evnf_packet *pkt)
 {
@@ -86,11 +76,9 @@ static __always_inline bool fw_is_icmp_query(const struct evnf_packet *pkt)
 /* RFC 1122, section 3.2.2; RFC 4443, section 2.4 e; RFC 9293 for resets. */
 static __always_inline bool fw_may_answer(evnf_ctx *ctx, const struct evnf_packet *pkt)
 {
-	const struct ethhdr *eth = pkt->bare ? NULL : evnf_header(ctx, 0, sizeof(*eth));
-
-	if (pkt->fragment == EVNF_FRAGMENT_LATER || (eth && eth->h_dest[0] & 1))
+	if (pkt->fragment == EVNF_FRAGMENT_LATER || !evnf_is_link_unicast(ctx, pkt))
 		return false;
-	if (!fw_is_one_station(&pkt->src, pkt->ip_version) || !fw_is_one_station(&pkt->dst, pkt->ip_version))
+	if (!evnf_is_one_station(&pkt->src, pkt->ip_version) || !evnf_is_one_station(&pkt->dst, pkt->ip_version))
 		return false;
 	if (fw_has_tcp(pkt))
 		return !(pkt->tcp_flags & FW_RST);
@@ -103,21 +91,6 @@ static __always_inline bool fw_admit_answer(const struct evnf_packet *pkt)
 	struct evnf_bucket *bucket = bpf_map_lookup_elem(&fw_reject_buckets, &zero);
 
 	return bucket && evnf_take_token(bucket, pkt->now, &fw_reject_limit);
-}
-
-static __always_inline bool fw_turn_link(evnf_ctx *ctx, const struct evnf_packet *pkt)
-{
-	struct ethhdr *eth = evnf_header(ctx, 0, sizeof(*eth));
-	__u8 mac[ETH_ALEN];
-
-	if (pkt->bare)
-		return true;
-	if (!eth)
-		return false;
-	__builtin_memcpy(mac, eth->h_dest, ETH_ALEN);
-	__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, mac, ETH_ALEN);
-	return true;
 }
 
 /* Link header and tags from where the frame began to where it begins now; what comes along is written over. */
@@ -153,7 +126,7 @@ static __always_inline bool fw_write_ipv4(evnf_ctx *ctx, const struct evnf_packe
 	ip->tot_len = bpf_htons(sizeof(*ip) + length);
 	ip->id = 0;
 	ip->frag_off = bpf_htons(0x4000); /* don't fragment: so the id may be 0 (RFC 6864) */
-	ip->ttl = FW_ANSWER_TTL;
+	ip->ttl = EVNF_ANSWER_TTL;
 	ip->protocol = protocol;
 	ip->check = 0;
 	ip->saddr = pkt->dst.words[3];
@@ -174,7 +147,7 @@ static __always_inline bool fw_write_ipv6(evnf_ctx *ctx, const struct evnf_packe
 	*(__be32 *)ip = bpf_htonl(6u << 28);
 	ip->payload_len = bpf_htons(length);
 	ip->nexthdr = protocol;
-	ip->hop_limit = FW_ANSWER_TTL;
+	ip->hop_limit = EVNF_ANSWER_TTL;
 	__builtin_memcpy(&ip->saddr, &pkt->dst, sizeof(ip->saddr));
 	__builtin_memcpy(&ip->daddr, &pkt->src, sizeof(ip->daddr));
 	return true;
@@ -240,7 +213,7 @@ static __always_inline bool fw_answer_by_reset(evnf_ctx *ctx, const struct evnf_
 	struct tcphdr *tcp;
 	bool pending;
 
-	if (!fw_read_segment(ctx, pkt, &reset) || !evnf_cut(ctx, offset + length) || !fw_turn_link(ctx, pkt))
+	if (!fw_read_segment(ctx, pkt, &reset) || !evnf_cut(ctx, offset + length) || !evnf_turn_link(ctx, pkt))
 		return false;
 	if (!(pkt->ip_version == 4 ? fw_write_ipv4(ctx, pkt, 0, IPPROTO_TCP, length) :
 				     fw_write_ipv6(ctx, pkt, IPPROTO_TCP, length)))
@@ -326,7 +299,7 @@ static __always_inline bool fw_answer_by_error(evnf_ctx *ctx, const struct evnf_
 	length = quote ? fw_take_quote(ctx, pkt, quote) : 0;
 	if (!length || !evnf_cut(ctx, pkt->l3_offset + length) || !evnf_make_room(ctx, room))
 		return false;
-	if (!fw_move_link(ctx, room) || !fw_turn_link(ctx, pkt))
+	if (!fw_move_link(ctx, room) || !evnf_turn_link(ctx, pkt))
 		return false;
 	sum = pkt->ip_version == 4 ? 0 : fw_pseudo_header(pkt, IPPROTO_ICMPV6, FW_ICMP_HEADER + length);
 	if (!(pkt->ip_version == 4 ?

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace evnf::lb {
 
@@ -13,25 +14,6 @@ using namespace std::chrono_literals;
 /// A half-closed connection may wait this long for its other half: longer than `fin`, since one side
 /// may still be sending, and far less than `established`, since many never finish.
 constexpr std::chrono::milliseconds kHalfClosed = 5min;
-
-/// The tuple of the packets that travel against `tuple` when those are given this address and port.
-lb_tuple against(const lb_tuple& tuple, const lb_connection& entry)
-{
-    lb_tuple other{};
-    other.protocol = tuple.protocol;
-    if (entry.direction == LB_TO_SERVER) {
-        other.src = entry.address;
-        other.sport = entry.port;
-        other.dst = tuple.src;
-        other.dport = tuple.sport;
-    } else {
-        other.src = tuple.dst;
-        other.sport = tuple.dport;
-        other.dst = entry.address;
-        other.dport = entry.port;
-    }
-    return other;
-}
 
 /// From `then` to `now` on a 32-bit clock. An entry may be newer than `now`, which was read before.
 std::uint32_t since(std::uint32_t then, std::uint64_t now)
@@ -92,6 +74,27 @@ std::uint32_t Limits::shortest() const
     return *std::min_element(std::begin(limits_), std::end(limits_));
 }
 
+/// The tuple of the packets that travel against those with `tuple`, which are written as `entry` says.
+lb_tuple Connections::against(const lb_tuple& tuple, const lb_connection& entry) const
+{
+    lb_tuple after = tuple;
+    if (entry.flags & LB_FULLNAT)
+        after = fullnat_.find<lb_tuple>(tuple).value_or(tuple);
+    else if (entry.direction == LB_TO_SERVER)
+        after.dst = entry.address, after.dport = entry.port;
+    else
+        after.src = entry.address, after.sport = entry.port;
+    std::swap(after.src, after.dst);
+    std::swap(after.sport, after.dport);
+    return after;
+}
+
+void Connections::erase(const lb_tuple& tuple, const lb_connection& entry) const
+{
+    table_.erase(tuple);
+    if (entry.flags & LB_FULLNAT) fullnat_.erase(tuple);
+}
+
 /// The connection that an entry to the server belongs to; nothing where the reply entry is not its own.
 std::optional<Connection> Connections::join(const lb_tuple& tuple, const lb_connection& to_server,
                                             std::uint64_t now) const
@@ -109,8 +112,9 @@ std::optional<Connection> Connections::join(const lb_tuple& tuple, const lb_conn
 /// The entry to the server goes first, as in the fast path: what is translated has a way back.
 void Connections::forget(const Connection& connection) const
 {
-    table_.erase(connection.tuple);
-    table_.erase(against(connection.tuple, connection.to_server));
+    const auto reply = against(connection.tuple, connection.to_server);
+    erase(connection.tuple, connection.to_server);
+    erase(reply, connection.to_client);
 }
 
 void Connections::expire(const lb_tuple& tuple, const lb_connection& seen, std::uint64_t now) const
@@ -122,12 +126,12 @@ void Connections::expire(const lb_tuple& tuple, const lb_connection& seen, std::
     if (entry->direction == LB_TO_CLIENT) {
         const auto other = against(tuple, *entry);
         const auto to_server = table_.find<lb_connection>(other);
-        if (!to_server || !writes(*to_server, tuple.src, tuple.sport)) table_.erase(tuple);
+        if (!to_server || !writes(*to_server, tuple.src, tuple.sport)) erase(tuple, *entry);
         return;
     }
     const auto connection = join(tuple, *entry, now);
     if (!connection)
-        table_.erase(tuple);
+        erase(tuple, *entry);
     else if (connection->idle >= limits_.of(connection->state))
         forget(*connection);
 }

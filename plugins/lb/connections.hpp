@@ -47,9 +47,9 @@ public:
     using Openings = MappedArray<lb_opening_set>;
     static Openings map_openings(const MapRef& array) { return {array, 1 << LB_OPENING_BITS}; }
 
-    /// `table` is lb_connections, which must outlive this.
-    Connections(MapRef table, Openings openings, const Limits& limits)
-        : table_{std::move(table)}, openings_{std::move(openings)}, limits_{limits}
+    /// `table` is lb_connections and `fullnat` lb_fullnat, which must outlive this.
+    Connections(MapRef table, MapRef fullnat, Openings openings, const Limits& limits)
+        : table_{std::move(table)}, fullnat_{std::move(fullnat)}, openings_{std::move(openings)}, limits_{limits}
     {
     }
 
@@ -77,8 +77,10 @@ private:
                                    std::uint64_t now) const;
     void expire(const lb_tuple& tuple, const lb_connection& entry, std::uint64_t now) const;
     void forget(const Connection& connection) const;
+    void erase(const lb_tuple& tuple, const lb_connection& entry) const;
+    lb_tuple against(const lb_tuple& tuple, const lb_connection& entry) const;
 
-    MapRef table_;
+    MapRef table_, fullnat_;
     Openings openings_;
     Limits limits_;
     std::vector<std::byte> cursor_;

@@ -6,44 +6,10 @@
 #include "evnf/rewrite.bpf.h"
 
 #include "lb_adopt.bpf.h"
-#include "lb_connections.bpf.h"
+#include "lb_fullnat.bpf.h"
+#include "lb_icmp.bpf.h"
 
 EVNF_LICENSE;
-
-/* The VIPs by protocol, with port 0, for fragments that have no ports. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, LB_MAX_SERVICES);
-	__type(key, struct lb_service_key);
-	__type(value, __u32);
-} lb_vips SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, LB_MAX_BACKENDS);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
-	__type(key, __u32);
-	__type(value, struct lb_counters);
-} lb_counters SEC(".maps");
-
-static __always_inline void lb_count(struct evnf_packet *pkt, __u32 backend)
-{
-	struct lb_counters *counters = bpf_map_lookup_elem(&lb_counters, &backend);
-
-	if (counters) {
-		counters->packets++;
-		counters->bytes += pkt->frame_length;
-	}
-	evnf_note(pkt, backend + 1);
-}
-
-/* A later fragment has no ports, so its connection is unknown: better lost by name than sent astray. */
-static __always_inline int lb_later_fragment(const struct evnf_packet *pkt)
-{
-	struct lb_service_key key = { .vip = pkt->dst, .protocol = pkt->protocol };
-
-	return bpf_map_lookup_elem(&lb_vips, &key) ? evnf_drop(EVNF_REASON_FRAGMENT) : EVNF_NEXT;
-}
 
 static __always_inline bool lb_backend_is_down(const struct lb_connection *entry)
 {
@@ -91,6 +57,27 @@ static __always_inline int lb_begin(const struct evnf_packet *pkt, const struct 
 	return evnf_drop(EVNF_REASON_TUPLE_TAKEN);
 }
 
+/* As above, in fullnat: its port must be its own from the first packet on, so it is no opening. */
+static __always_inline int lb_begin_fullnat(const struct evnf_packet *pkt, const struct lb_service *service,
+					    const struct lb_tuple *tuple, struct lb_connection *to_server)
+{
+	__u32 slot = lb_slot_of(service, tuple);
+	enum lb_insertion inserted = LB_TAKEN;
+
+	to_server->flags = lb_flags_after(pkt, LB_FULLNAT);
+	to_server->made = pkt->now >> LB_MADE_SHIFT;
+	to_server->last_seen = pkt->now;
+	for (int i = 0; i < LB_PROBES && inserted == LB_TAKEN; i++) {
+		if (!lb_choose(service, slot, to_server))
+			return evnf_drop(EVNF_REASON_NO_BACKEND);
+		inserted = lb_insert_fullnat(tuple, to_server);
+		slot = slot + 1 < service->slots ? slot + 1 : 0;
+	}
+	if (inserted == LB_INSERTED)
+		return EVNF_NEXT;
+	return evnf_drop(inserted == LB_TAKEN ? EVNF_REASON_TUPLE_TAKEN : EVNF_REASON_TABLE_FULL);
+}
+
 /* A packet to a service, of no connection in the table: fills `to_server`. */
 static __always_inline int lb_open(evnf_ctx *ctx, struct evnf_packet *pkt, const struct lb_service *service,
 				   const struct lb_tuple *tuple, struct lb_connection *to_server)
@@ -100,6 +87,8 @@ static __always_inline int lb_open(evnf_ctx *ctx, struct evnf_packet *pkt, const
 
 	evnf_note(pkt, (__u64)(service->index + 1) << 32);
 	to_server->direction = LB_TO_SERVER;
+	if (service->fullnat)
+		return lb_begin_fullnat(pkt, service, tuple, to_server);
 	opening = lb_find_opening(pkt, tuple, to_server, &head);
 	/* What was moved and is not there any more is over: a SYN begins anew. */
 	if (!opening || lb_backend_is_down(to_server) || (head & LB_OPENING_MOVED && lb_is_bare_syn(pkt)))
@@ -122,17 +111,22 @@ static __always_inline struct lb_connection *lb_find(const struct evnf_packet *p
 	return NULL;
 }
 
-/* What a connection does to its packet. */
+/* What a connection does to its packet: one end, of a packet that nothing follows. */
 static __always_inline int lb_translate(evnf_ctx *ctx, struct evnf_packet *pkt, __u32 backend, __u32 direction,
 					const union evnf_address *address, __be16 port)
 {
 	lb_count(pkt, backend);
 	if (direction == LB_TO_SERVER)
 		return evnf_rewrite_destination(ctx, pkt, address, port);
-	/* The fragments behind this one would keep the server's address and never meet it again. */
-	if (pkt->fragment != EVNF_FRAGMENT_NONE)
-		return evnf_drop(EVNF_REASON_FRAGMENT);
 	return evnf_rewrite_source(ctx, pkt, address, port);
+}
+
+static __always_inline int lb_translate_by(evnf_ctx *ctx, struct evnf_packet *pkt, const struct lb_connection *entry)
+{
+	if (!pkt->fragment && !(entry->flags & LB_FULLNAT))
+		return lb_translate(ctx, pkt, entry->backend, entry->direction, &entry->address, entry->port);
+	lb_count(pkt, entry->backend);
+	return lb_translate_rare(ctx);
 }
 
 static __always_inline bool lb_is_down(__u32 index)
@@ -153,10 +147,10 @@ EVNF_STAGE(lb, ctx, pkt)
 	__u64 head;
 	int decision;
 
-	if (pkt->protocol != IPPROTO_TCP && pkt->protocol != IPPROTO_UDP)
-		return EVNF_NEXT;
 	if (pkt->fragment == EVNF_FRAGMENT_LATER)
-		return lb_later_fragment(pkt);
+		return lb_follow_first(ctx);
+	if (pkt->protocol != IPPROTO_TCP && pkt->protocol != IPPROTO_UDP)
+		return lb_other_protocol(ctx);
 	copy = lb_recall(pkt, place);
 	if (copy && (copy->direction == LB_TO_CLIENT || !lb_is_down(copy->backend)))
 		return lb_translate(ctx, pkt, copy->backend, copy->direction, &copy->address, copy->port);
@@ -165,8 +159,9 @@ EVNF_STAGE(lb, ctx, pkt)
 	entry = lb_find(pkt, &tuple);
 	if (entry) {
 		lb_touch(ctx, pkt, &tuple, entry);
-		lb_keep_copy(pkt, place, version, entry);
-		return lb_translate(ctx, pkt, entry->backend, entry->direction, &entry->address, entry->port);
+		if (!(entry->flags & LB_FULLNAT))
+			lb_keep_copy(pkt, place, version, entry);
+		return lb_translate_by(ctx, pkt, entry);
 	}
 	service = lb_find_service(pkt);
 	if (service) {
@@ -181,5 +176,5 @@ EVNF_STAGE(lb, ctx, pkt)
 		    !(lb_adopt(pkt, &tuple) && lb_find_opening(pkt, &tuple, &fresh, &head)))
 			return EVNF_NEXT;
 	}
-	return lb_translate(ctx, pkt, fresh.backend, fresh.direction, &fresh.address, fresh.port);
+	return lb_translate_by(ctx, pkt, &fresh);
 }

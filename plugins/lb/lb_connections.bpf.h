@@ -10,6 +10,7 @@
 #include <linux/tcp.h>
 
 #include "lb_openings.bpf.h"
+#include "lb_translation.bpf.h"
 
 /* Two entries for each of max_connections: sized by the slow path. */
 struct {
@@ -33,10 +34,28 @@ static __always_inline struct lb_tuple lb_tuple_of(const struct evnf_packet *pkt
 static __always_inline struct lb_tuple lb_reply_tuple(const struct lb_tuple *tuple,
 						      const struct lb_connection *to_server)
 {
-	struct lb_tuple reply = { .src = to_server->address, .dst = tuple->src, .sport = to_server->port,
-				  .dport = tuple->sport, .protocol = tuple->protocol };
+	struct lb_tuple after;
 
-	return reply;
+	lb_translate_tuple(tuple, to_server, &after);
+	return lb_turned(&after);
+}
+
+/* The entry that goes with that. */
+static __always_inline void lb_fill_reply_entry(const struct lb_tuple *tuple, const struct lb_connection *to_server,
+						struct lb_connection *to_client)
+{
+	*to_client = *to_server;
+	to_client->address = tuple->dst;
+	to_client->port = tuple->dport;
+	to_client->direction = LB_TO_CLIENT;
+	to_client->flags &= LB_FULLNAT;
+}
+
+static __always_inline void lb_erase(const struct lb_tuple *tuple, const struct lb_connection *entry)
+{
+	bpf_map_delete_elem(&lb_connections, tuple);
+	if (entry->flags & LB_FULLNAT)
+		bpf_map_delete_elem(&lb_fullnat, tuple);
 }
 
 /*
@@ -59,10 +78,10 @@ static __always_inline bool lb_is_bare_syn(const struct evnf_packet *pkt)
 /* The tuple of the packets that travel against `tuple`, whose entry this is. */
 static __always_inline struct lb_tuple lb_against(const struct lb_tuple *tuple, const struct lb_connection *entry)
 {
-	struct lb_tuple other = { .src = tuple->dst, .dst = entry->address, .sport = tuple->dport,
-				  .dport = entry->port, .protocol = tuple->protocol };
+	struct lb_tuple after;
 
-	return entry->direction == LB_TO_SERVER ? lb_reply_tuple(tuple, entry) : other;
+	lb_translate_tuple(tuple, entry, &after);
+	return lb_turned(&after);
 }
 
 static __always_inline const struct tcphdr *lb_tcp(evnf_ctx *ctx, const struct evnf_packet *pkt)
@@ -161,9 +180,9 @@ static __always_inline void lb_forget(const struct lb_tuple *tuple, const struct
 {
 	struct lb_tuple reply = lb_reply_tuple(tuple, to_server);
 
-	bpf_map_delete_elem(&lb_connections, tuple);
+	lb_erase(tuple, to_server);
 	if (lb_other_half(&reply, &tuple->dst, tuple->dport))
-		bpf_map_delete_elem(&lb_connections, &reply);
+		lb_erase(&reply, to_server);
 	lb_revoke_copies(tuple);
 	lb_revoke_copies(&reply);
 }
@@ -180,6 +199,8 @@ static __always_inline bool lb_is_taken(const struct lb_tuple *tuple, const stru
 
 	if (!to_client || lb_same(&to_client->address, to_client->port, &tuple->dst, tuple->dport))
 		return false;
+	if (to_client->flags & LB_FULLNAT)
+		return true;
 	other.dst = to_client->address;
 	other.dport = to_client->port;
 	others = lb_other_half(&other, &reply.src, reply.sport);
@@ -197,12 +218,10 @@ static __always_inline bool lb_is_taken(const struct lb_tuple *tuple, const stru
 static __always_inline bool lb_insert(const struct lb_tuple *tuple, const struct lb_connection *to_server)
 {
 	struct lb_tuple reply = lb_reply_tuple(tuple, to_server);
-	struct lb_connection to_client = *to_server;
+	struct lb_connection to_client;
 
-	to_client.address = tuple->dst;
-	to_client.port = tuple->dport;
-	to_client.direction = LB_TO_CLIENT;
-	to_client.flags = LB_OPEN;
+	lb_fill_reply_entry(tuple, to_server, &to_client);
+	to_client.flags |= LB_OPEN;
 	if (bpf_map_update_elem(&lb_connections, &reply, &to_client, BPF_ANY))
 		return false;
 	if (!bpf_map_update_elem(&lb_connections, tuple, to_server, BPF_ANY))
@@ -262,4 +281,15 @@ static __always_inline void lb_move(evnf_ctx *ctx, const struct evnf_packet *pkt
 	}
 	lb_mark_moved(opening, head);
 	tracked->moved++;
+}
+
+/* What is known of the tuple's connection, without a trace of having asked; false where it has none. */
+static __always_inline bool lb_peek(const struct lb_tuple *tuple, __u32 now, struct lb_connection *found)
+{
+	const struct lb_connection *entry = bpf_map_lookup_elem(&lb_connections, tuple);
+
+	if (entry)
+		*found = *entry;
+	return entry || lb_peek_opening(tuple, LB_TO_SERVER, now, found) ||
+	       lb_peek_opening(tuple, LB_TO_CLIENT, now, found);
 }

@@ -14,6 +14,7 @@
 
 #include "lb_cache.bpf.h"
 #include "lb_select.bpf.h"
+#include "lb_translation.bpf.h"
 
 /* Mappable, and so aligned to pages: a set is two cache lines that are fetched together. */
 struct {
@@ -38,12 +39,6 @@ static __always_inline struct lb_tracking *lb_tracked(void)
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&lb_tracking, &zero);
-}
-
-static __always_inline bool lb_same(const union evnf_address *a, __be16 a_port, const union evnf_address *b,
-				    __be16 b_port)
-{
-	return a->halves[1] == b->halves[1] && a_port == b_port && a->halves[0] == b->halves[0];
 }
 
 /* By a secret hash, or who knows the client could push it out. */
@@ -205,4 +200,28 @@ static __always_inline void lb_mark_moved(struct lb_opening *opening, __u64 head
 		    __sync_val_compare_and_swap(&opening->head, seen, seen | LB_OPENING_MOVED) == seen)
 			return;
 	}
+}
+
+/* Fills `found` from the opening that has the tuple in this direction, as lb_find_opening() does, but leaves it as it is. */
+static __always_inline bool lb_peek_opening(const struct lb_tuple *tuple, enum lb_direction direction, __u32 now,
+					    struct lb_connection *found)
+{
+	bool to_client = direction == LB_TO_CLIENT;
+	struct lb_opening_set *set = lb_openings_of(to_client ? &tuple->dst : &tuple->src,
+						    to_client ? tuple->dport : tuple->sport, tuple->protocol);
+
+	for (int way = 0; set && way < 2; way++) {
+		struct lb_opening *opening = &set->ways[way];
+		__u64 head = *(volatile __u64 *)&opening->head;
+
+		if (!lb_is_fresh(head, tuple->protocol, now) || !lb_is_of(opening, tuple, direction))
+			continue;
+		found->address = to_client ? opening->vip : opening->server;
+		found->port = to_client ? opening->vip_port : opening->server_port;
+		found->backend = opening->backend;
+		found->direction = direction;
+		found->flags = 0;
+		return !((*(volatile __u64 *)&opening->head ^ head) & (LB_OPENING_USED - LB_OPENING_VERSION));
+	}
+	return false;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /// lb: the plugin that the daemon sees. README.md says what it does.
+#include <algorithm>
 #include <boost/json/object.hpp>
 #include <functional>
 #include <memory>
@@ -103,6 +104,8 @@ public:
             skeleton.rodata->lb_config = config();
             bpf_map__set_max_entries(skeleton.maps.lb_connections, 2 * settings_->max_connections);
             skeleton.rodata->lb_adopts = settings_->adopts();
+            bpf_map__set_max_entries(skeleton.maps.lb_fullnat, needs_fullnat() ? 2 * settings_->max_connections : 1);
+            skeleton.rodata->lb_pools = pools();
             bpf_map__set_max_entries(skeleton.maps.lb_slots, std::max(1u, Placement::pages(*settings_)));
         });
     }
@@ -115,6 +118,8 @@ public:
         std::vector<Address> vips;
         for (const auto& service : settings_->services)
             if (service.mode != Mode::local) vips.push_back(service.vip);
+        // Replies to the pool come back here and are left to the kernel as packets to VIPs are.
+        vips.insert(vips.end(), settings_->nat_pool.begin(), settings_->nat_pool.end());
         return vips;
     }
 
@@ -134,7 +139,7 @@ public:
                 "cannot save the selection table, the next change may move more of it than it must: {}",
                 error.what());
         }
-        Connections connections{maps->get("lb_connections"), std::move(openings_), limits()};
+        Connections connections{maps->get("lb_connections"), maps->get("lb_fullnat"), std::move(openings_), limits()};
         balancer_.adopt({settings_, std::move(steering_), std::move(maps), std::move(connections)});
     }
 
@@ -150,6 +155,23 @@ private:
         config.opening_jiffies_udp = limits().of(LB_STATE_UDP);
         config.new_flows = {settings_->new_flow_limit, std::max(1u, settings_->new_flow_limit / kBurstsASecond), hz};
         return config;
+    }
+
+    /// Also while connections of an earlier configuration may be in that table.
+    bool needs_fullnat() const
+    {
+        const auto table = balancer_.host().state("lb_fullnat");
+        return (table && table->info().max_entries > 1) ||
+               std::ranges::any_of(settings_->services,
+                                   [](const Service& service) { return service.mode == Mode::fullnat; });
+    }
+
+    lb_pools pools() const
+    {
+        const auto& pool = settings_->nat_pool;
+        const auto all = static_cast<__u32>(pool.size());
+        const auto four = static_cast<__u32>(std::ranges::count_if(pool, &Address::is_v4));
+        return {{0, four}, {four, all - four}, all};
     }
 
     Balancer& balancer_;

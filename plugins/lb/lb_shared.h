@@ -17,6 +17,11 @@ enum {
 	LB_PAGE = 256,          /* slots in one element of lb_slots */
 	LB_MAX_SLOTS = 65536,   /* of one service */
 	LB_PROBES = 4,          /* slots tried for a new connection whose reply tuple is taken */
+	LB_PORT_PROBES = 16,    /* addresses and ports of the pool tried for a new connection at one server */
+	LB_FIRST_PORT = 1024,   /* of a pool's addresses */
+	LB_MAX_POOL = 1024,     /* addresses of both pools */
+	LB_FRAGMENTS = 16384,   /* packets whose later fragments are awaited */
+	LB_FRAGMENT_JIFFIES = 7500, /* 7.5 s to 75 s, whatever the kernel's HZ: about how long hosts wait for all of them */
 	LB_MADE_SHIFT = 8,      /* lb_connection.made counts units of 256 jiffies */
 	LB_OPENING_BITS = 17,   /* lb_openings has 2^17 sets of two */
 	LB_CACHE_BITS = 12,     /* lb_cache has 2^12 entries on each CPU */
@@ -28,7 +33,7 @@ struct lb_hash_key {
 	__u64 halves[2];
 };
 
-/* lb_services and, with port 0, lb_vips. */
+/* lb_services. */
 struct lb_service_key {
 	union evnf_address vip;
 	__be16 port;
@@ -40,8 +45,10 @@ EVNF_STATIC_ASSERT(sizeof(struct lb_service_key) == 24);
 struct lb_service {
 	__u32 index;      /* in the configuration */
 	__u32 slots;
-	__u32 by_source;  /* affinity: the slot depends on the client's address only */
-	__u32 local;      /* a proxy of this machine serves it */
+	__u8 by_source;   /* affinity: the slot depends on the client's address only */
+	__u8 fullnat;
+	__u8 local;       /* a proxy of this machine serves it */
+	__u8 pad[5];
 	struct lb_hash_key hash_key;
 };
 EVNF_STATIC_ASSERT(sizeof(struct lb_service) == 32);
@@ -133,6 +140,7 @@ enum {
 	LB_FIN = 1 << 1,
 	LB_RST = 1 << 2,  /* with its latest packet, and it was credible */
 	LB_ACKED = 1 << 3, /* an acknowledgement, kept in lb_connection.acked */
+	LB_FULLNAT = 1 << 7, /* said nothing: both ends are written, and lb_fullnat has what */
 };
 
 /*
@@ -146,12 +154,32 @@ struct lb_connection {
 	__be16 port;
 	__u16 backend;    /* index, for counters and for the backend's state */
 	__u8 direction;   /* enum lb_direction */
-	__u8 flags;       /* LB_OPEN, LB_FIN, LB_RST, LB_ACKED */
+	__u8 flags;       /* LB_OPEN, LB_FIN, LB_RST, LB_ACKED, LB_FULLNAT */
 	__u16 acked;      /* TCP: upper half of the latest acknowledgement number, as of last_seen */
 	__u32 made;       /* jiffies >> LB_MADE_SHIFT */
 	__u32 last_seen;  /* low half of jiffies */
 };
 EVNF_STATIC_ASSERT(sizeof(struct lb_connection) == 32);
+
+/* Where a family's addresses are in lb_pool. */
+struct lb_pool_range {
+	__u32 first, count;
+};
+
+/* Rodata. */
+struct lb_pools {
+	struct lb_pool_range four, six;
+	__u32 count; /* of both */
+};
+
+/* lb_fragments: what the later fragments of a packet are given. */
+struct lb_fragment {
+	union evnf_address src, dst;
+	__u64 seen; /* jiffies */
+	__u32 backend;
+	__u32 pad;
+};
+EVNF_STATIC_ASSERT(sizeof(struct lb_fragment) == 48);
 
 /*
  * A connection that is half open, or has no entry in lb_connections for another

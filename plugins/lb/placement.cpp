@@ -136,11 +136,13 @@ void Placement::fill(const Maps& maps) const
         lb_service_key place{};
         place.vip = service.vip.raw;
         place.protocol = service.protocol;
-        if (service.mode != Mode::local) vips.update(place, i);
+        if (service.mode != Mode::local) vips.update(place.vip, i);
         place.port = htons(service.port);
-        services.update(place, lb_service{i, service.slots, service.by_source, service.mode == Mode::local, key});
+        services.update(place, lb_service{i, service.slots, service.by_source, service.mode == Mode::fullnat,
+                                          service.mode == Mode::local, {}, key});
         if (service.adopt) fill_servers(service, servers);
     }
+    fill_pool(maps);
 }
 
 void Placement::fill_servers(const Service& service, const MapRef& servers) const
@@ -186,6 +188,12 @@ void Placement::save(std::size_t service, const MapRef& saved) const
     const auto& table = homes_[service].table;
     for (std::uint32_t page = 0; page < pages_of(static_cast<std::uint32_t>(table.size())); ++page)
         saved.update(saved_key(settings_.services[service].name, page), page_of(table, page));
+}
+
+void Placement::fill_pool(const Maps& maps) const
+{
+    const auto pool = maps.get("lb_pool");
+    for (std::uint32_t i = 0; i < settings_.nat_pool.size(); ++i) pool.update(i, settings_.nat_pool[i].raw);
 }
 
 void Placement::save(const Maps& maps) const

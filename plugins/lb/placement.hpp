@@ -61,6 +61,7 @@ private:
     Table rewritten(std::size_t service, const std::vector<Share>& shares) const;
     void write(const Home& home, const MapRef& slots) const;
     void fill_servers(const Service& service, const MapRef& servers) const;
+    void fill_pool(const Maps& maps) const;
     void save(std::size_t service, const MapRef& saved) const;
 
     const Settings& settings_;

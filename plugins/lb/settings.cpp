@@ -3,8 +3,12 @@
 
 #include <netinet/in.h>
 
+#include <arpa/inet.h>
+
 #include <algorithm>
+#include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <tuple>
 
@@ -104,10 +108,7 @@ void read_backends(const Node& list, Service& service)
 
 Mode read_mode(const Node& node)
 {
-    constexpr auto fullnat = static_cast<Mode>(-1);
-    const auto mode = node.one_of<Mode>({{"dnat", Mode::dnat}, {"local", Mode::local}, {"fullnat", fullnat}});
-    if (mode == fullnat) node.error(not_supported("fullnat"));
-    return mode;
+    return node.one_of<Mode>({{"dnat", Mode::dnat}, {"fullnat", Mode::fullnat}, {"local", Mode::local}});
 }
 
 /// The proxy has its own servers, and its own way to choose among them.
@@ -118,11 +119,19 @@ void refuse_balancing(Map& map, Service& service)
     service.slots = 0;
 }
 
+bool read_adopt(const Node& node, const Service& service)
+{
+    const bool adopt = node.boolean();
+    if (adopt && service.mode == Mode::fullnat)
+        node.error("does not go with mode fullnat: the server's packets do not tell the client");
+    return adopt;
+}
+
 void read_balancing(Map& map, Service& service)
 {
     if (const auto affinity = map.optional("affinity"))
         service.by_source = affinity->one_of<bool>({{"none", false}, {"source", true}});
-    if (const auto adopt = map.optional("adopt")) service.adopt = adopt->boolean();
+    if (const auto adopt = map.optional("adopt")) service.adopt = read_adopt(*adopt, service);
     if (const auto slots = map.optional("slots"))
         service.slots = static_cast<std::uint32_t>(slots->integer(kMinSlots, LB_MAX_SLOTS));
     if (const auto feedback = map.optional("feedback")) service.feedback = read_feedback(*feedback);
@@ -193,6 +202,56 @@ std::vector<Service> read_services(const Node& list)
     return services;
 }
 
+/// Calls `add` with each address of the prefix.
+void for_each_address(const Prefix& prefix, const std::function<void(const Address&)>& add)
+{
+    Address address = prefix.address;
+    for (std::uint32_t i = 0, count = 1u << (128 - prefix.length); i < count; ++i) {
+        address.raw.words[3] = htonl(ntohl(prefix.address.raw.words[3]) + i);
+        add(address);
+    }
+}
+
+/// Addresses and prefixes, each address once.
+std::vector<Address> read_pool(const Node& list, const Settings& settings)
+{
+    std::set<Address> taken, four, six;
+    for (const auto& service : settings.services) {
+        taken.insert(service.vip);
+        for (const auto& backend : service.backends) taken.insert(backend.address);
+    }
+    for (const Node& node : list.list()) {
+        const auto known = node.problems().errors().size();
+        const auto prefix = node.prefix();
+        if (node.problems().errors().size() > known) continue;
+        if (prefix.length < 128 - 10) {
+            node.error(fmt::format("more than {} addresses", +LB_MAX_POOL));
+            continue;
+        }
+        for_each_address(prefix, [&](const Address& address) {
+            if (taken.contains(address))
+                node.error(fmt::format("{} is a VIP's or a backend's address", address.text()));
+            if (!(address.is_v4() ? four : six).insert(address).second)
+                node.error(fmt::format("{} is in the pool twice", address.text()));
+        });
+    }
+    std::vector<Address> pool{four.begin(), four.end()};
+    pool.insert(pool.end(), six.begin(), six.end());
+    if (pool.size() > LB_MAX_POOL) list.error(fmt::format("more than {} addresses", +LB_MAX_POOL));
+    return pool;
+}
+
+/// A service of `fullnat` has somewhere to take its addresses from.
+void check_pool(const Node& services, const Settings& settings)
+{
+    for (const auto& service : settings.services) {
+        const auto same_family = [&](const Address& address) { return address.is_v4() == service.vip.is_v4(); };
+        if (service.mode == Mode::fullnat && std::ranges::none_of(settings.nat_pool, same_family))
+            services.error(fmt::format("service '{}' has mode fullnat: 'nat_pool' must have {} addresses for it",
+                                       service.name, service.vip.is_v4() ? "IPv4" : "IPv6"));
+    }
+}
+
 Timeouts read_timeouts(const Node& node)
 {
     using namespace std::chrono_literals;
@@ -215,11 +274,14 @@ Settings read_settings(const Node& config)
 {
     Settings settings;
     Map map{config};
-    settings.services = read_services(map.required("services"));
+    const Node services = map.required("services");
+    settings.services = read_services(services);
     if (!config.present()) config.error("'services' is missing");
     if (const auto timeouts = map.optional("timeouts")) settings.timeouts = read_timeouts(*timeouts);
     if (const auto most = map.optional("max_connections"))
         settings.max_connections = static_cast<std::uint32_t>(most->integer(1, kMaxConnections));
+    if (const auto pool = map.optional("nat_pool")) settings.nat_pool = read_pool(*pool, settings);
+    check_pool(services, settings);
     if (const auto limit = map.optional("new_flow_limit"))
         settings.new_flow_limit = static_cast<std::uint32_t>(limit->rate(1, kMaxNewFlows));
     if (const auto seed = map.optional("seed")) settings.seed = seed->string();

@@ -54,9 +54,11 @@ struct Health {
     bool operator==(const Health&) const = default;
 };
 
+/// What becomes of a service's packets.
 enum class Mode {
-    dnat,  ///< the destination's address is replaced
-    local, ///< left to this machine's own stack, where a proxy has the vip
+    dnat,    ///< the server's address for the VIP; servers see their clients
+    fullnat, ///< and an address and port of the pool for the client's
+    local,   ///< left to this machine's own stack, where a proxy has the vip
 };
 
 enum class WhenAllDown {
@@ -92,7 +94,8 @@ struct Timeouts {
 
 struct Settings {
     std::vector<Service> services;
-    std::string seed; ///< of hash and placement; empty: a key of this machine's own, and the least moves
+    std::string seed;               ///< of hash and placement; empty: a key of this machine's own, and the least moves
+    std::vector<Address> nat_pool; ///< that servers of `fullnat` see, IPv4 before IPv6
     Timeouts timeouts;
     std::uint32_t max_connections = 1'000'000;
     std::uint32_t new_flow_limit = 0; ///< entries of the table that a CPU may make in a second; 0: any number

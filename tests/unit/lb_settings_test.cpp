@@ -183,10 +183,45 @@ TEST_CASE("lb settings: names that would not fit where they are kept are refused
                               "must not be longer than 59 characters"));
 }
 
+TEST_CASE("lb settings: fullnat has a pool of its family, each address once and nobody else's")
+{
+    const auto pool = [](const std::string& addresses) {
+        return read("{nat_pool: " + addresses + ", services: [{name: web, vip: 10.2.0.2, port: 80, proto: tcp, " +
+                    "mode: fullnat, backends: [{name: s1, address: 10.3.1.2}]}]}");
+    };
+    const auto good = pool("[\"2001:db8:9::1\", 10.9.0.4/30, 10.9.0.1]");
+    CHECK(good.errors == Lines{});
+    CHECK(good.settings.services.at(0).mode == evnf::lb::Mode::fullnat);
+    std::vector<std::string> texts;
+    for (const auto& address : good.settings.nat_pool) texts.push_back(address.text());
+    CHECK(texts == std::vector<std::string>{"10.9.0.1", "10.9.0.4", "10.9.0.5", "10.9.0.6", "10.9.0.7", "2001:db8:9::1"});
+    CHECK(pool("10.9.0.0/22").settings.nat_pool.size() == 1024);
+
+    const std::string none = "services: service 'web' has mode fullnat: 'nat_pool' must have IPv4 addresses for it";
+    CHECK(one_error_ends_with(errors_of_service("mode: fullnat"), none));
+    CHECK(one_error_ends_with(pool("[\"2001:db8:9::1\"]").errors, none));
+    CHECK(one_error_ends_with(pool("[10.9.0.1, 10.3.1.2]").errors, "10.3.1.2 is a VIP's or a backend's address"));
+    CHECK(one_error_ends_with(pool("[10.9.0.1, 10.2.0.0/30]").errors, "10.2.0.2 is a VIP's or a backend's address"));
+    CHECK(one_error_ends_with(pool("[10.9.0.1, 10.9.0.0/31]").errors, "10.9.0.1 is in the pool twice"));
+    CHECK(one_error_ends_with(pool("[10.9.0.1, 10.10.0.0/21]").errors, "more than 1024 addresses"));
+    CHECK(one_error_ends_with(pool("[10.9.0.1, \"::/0\"]").errors, "more than 1024 addresses"));
+    CHECK(one_error_ends_with(pool("[10.9.0.1, 10.10.0.0/22]").errors, "nat_pool: more than 1024 addresses"));
+    CHECK(one_error_ends_with(pool("[10.9.0.1, 10.10.0.1/31]").errors, "the network is 10.10.0.0/31"));
+}
+
+TEST_CASE("lb settings: a service of fullnat adopts nothing")
+{
+    const auto adopting = [](const std::string& adopt) {
+        return read("{nat_pool: [10.9.0.1], services: [{name: web, vip: 10.2.0.2, port: 80, proto: tcp, mode: fullnat, "
+                    "adopt: " + adopt + ", backends: [{name: s1, address: 10.3.1.2}]}]}");
+    };
+    CHECK(one_error_ends_with(adopting("true").errors,
+                              "services[0].adopt: does not go with mode fullnat: the server's packets do not tell the client"));
+    CHECK(adopting("false").errors == Lines{});
+}
+
 TEST_CASE("lb settings: what later versions offer is refused by name")
 {
-    CHECK(one_error_ends_with(errors_of_service("mode: fullnat"),
-                              "services[0].mode: not supported by this version: fullnat"));
     CHECK(one_error_ends_with(errors_of_service("when_down: reset"),
                               "services[0].when_down: not supported by this version: reset"));
 }

@@ -152,6 +152,15 @@ struct evnf_packet {
 };
 EVNF_STATIC_ASSERT(sizeof(struct evnf_packet) == 88 + 8 * EVNF_MAX_STAGES);
 
+/* What tells the fragments of one packet from those of others: evnf/fragment.bpf.h. */
+struct evnf_fragment_key {
+	union evnf_address src, dst;
+	__be32 id;
+	__u8 protocol; /* 0 in IPv6 */
+	__u8 pad[3];
+};
+EVNF_STATIC_ASSERT(sizeof(struct evnf_fragment_key) == 40);
+
 /* Where a program stands in its chain: .rodata.evnf, set by the daemon before loading. */
 struct evnf_stage_config {
 	__u32 stage;     /* own index in evnf_stages and in evnf_packet.note */

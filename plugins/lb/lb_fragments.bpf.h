@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Fragments: only the first has ports, and so a connection. It leaves behind
+ * what addresses the others are to be given, in either direction.
+ */
+#pragma once
+
+#include "evnf/fragment.bpf.h"
+
+#include "lb_connections.bpf.h"
+#include "lb_counters.bpf.h"
+#include "lb_vips.bpf.h"
+
+/* By the addresses that fragments arrive with. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, LB_FRAGMENTS);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, struct evnf_fragment_key);
+	__type(value, struct lb_fragment);
+} lb_fragments SEC(".maps");
+
+static __always_inline void lb_remember_first(const struct evnf_packet *pkt, struct lb_scratch *scratch)
+{
+	struct lb_fragment *fragment = &scratch->fragment;
+
+	fragment->src = scratch->after.src;
+	fragment->dst = scratch->after.dst;
+	fragment->seen = pkt->now;
+	fragment->backend = scratch->entry.backend;
+	evnf_key_of_fragment(pkt, &scratch->fragment_key);
+	bpf_map_update_elem(&lb_fragments, &scratch->fragment_key, fragment, BPF_ANY);
+}
+
+/* A later fragment. One to a VIP whose first was not seen is better lost by name than sent astray. */
+__noinline int lb_follow_first(evnf_ctx *ctx)
+{
+	struct evnf_packet *pkt = evnf_current_packet();
+	struct lb_scratch *scratch = lb_scratch();
+	struct lb_fragment *fragment;
+	__u32 difference;
+
+	if (!pkt || !scratch)
+		return evnf_drop(EVNF_REASON_INTERNAL);
+	evnf_key_of_fragment(pkt, &scratch->fragment_key);
+	fragment = bpf_map_lookup_elem(&lb_fragments, &scratch->fragment_key);
+	if (!fragment || pkt->now - fragment->seen >= LB_FRAGMENT_JIFFIES)
+		return lb_is_vip(&pkt->dst) ? evnf_drop(EVNF_REASON_FRAGMENT) : EVNF_NEXT;
+	lb_count(pkt, fragment->backend);
+	if (!lb_readdress(ctx, pkt, &fragment->src, &fragment->dst, &difference))
+		return evnf_drop(EVNF_REASON_TRUNCATED);
+	return EVNF_NEXT;
+}
+
+/* What the short way leaves out: a first fragment, which others follow, or both ends. */
+__noinline int lb_translate_rare(evnf_ctx *ctx)
+{
+	struct evnf_packet *pkt = evnf_current_packet();
+	struct lb_scratch *scratch = lb_scratch();
+
+	if (!pkt || !scratch)
+		return evnf_drop(EVNF_REASON_INTERNAL);
+	scratch->before = lb_tuple_of(pkt);
+	if (!lb_peek(&scratch->before, pkt->now, &scratch->entry) ||
+	    !lb_translate_tuple(&scratch->before, &scratch->entry, &scratch->after))
+		return evnf_drop(pkt->fragment ? EVNF_REASON_FRAGMENT : EVNF_REASON_TUPLE_TAKEN);
+	if (pkt->fragment == EVNF_FRAGMENT_FIRST)
+		lb_remember_first(pkt, scratch);
+	return lb_rewrite(ctx, pkt, &scratch->after);
+}
