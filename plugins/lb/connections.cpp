@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "connections.hpp"
 
+#include <netinet/in.h>
+
 #include <algorithm>
-#include <cstring>
+#include <optional>
 #include <utility>
 
 namespace evnf::lb {
@@ -14,28 +16,48 @@ using namespace std::chrono_literals;
 /// A half-closed connection may wait this long for its other half: longer than `fin`, since one side
 /// may still be sending, and far less than `established`, since many never finish.
 constexpr std::chrono::milliseconds kHalfClosed = 5min;
+/// As many as a set may have on average when all are there: that its LB_KEPT_WAYS do not suffice is rare then.
+constexpr std::uint32_t kConnectionsOfSet = 3;
+/// Sets that are looked at without a pause: some milliseconds.
+constexpr std::size_t kPart = 4096;
 
-/// From `then` to `now` on a 32-bit clock. An entry may be newer than `now`, which was read before.
+/// From `then` to `now` on a 32-bit clock. What is there may be newer than `now`, which was read before.
 std::uint32_t since(std::uint32_t then, std::uint64_t now)
 {
     return static_cast<std::uint32_t>(
         std::max(0, static_cast<std::int32_t>(static_cast<std::uint32_t>(now) - then)));
 }
 
-std::uint32_t idle(const lb_connection& entry, std::uint64_t now)
+bool is_there(lb_head head)
 {
-    return since(entry.last_seen, now);
+    return (head & (LB_USED | LB_BUSY)) == LB_USED;
 }
 
-std::uint64_t age(const lb_connection& entry, std::uint64_t now)
+std::uint8_t protocol_of(lb_head head)
 {
-    return std::uint64_t{since(entry.made, now >> LB_MADE_SHIFT)} << LB_MADE_SHIFT;
+    return head & LB_UDP ? IPPROTO_UDP : IPPROTO_TCP;
 }
 
-/// Whether the entry writes this address and port.
-bool writes(const lb_connection& entry, const evnf_address& address, __be16 port)
+/// The connection with this head; nothing where its place is just being given to another one.
+std::optional<lb_connection> read(const lb_set& set, unsigned way, lb_head head)
 {
-    return std::memcmp(&entry.address, &address, sizeof address) == 0 && entry.port == port;
+    const lb_connection ends = set.ways[way];
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if ((__atomic_load_n(&set.heads[way], __ATOMIC_RELAXED) ^ head) & LB_VERSIONS) return std::nullopt;
+    return ends;
+}
+
+/// False where the set has no room.
+bool put(lb_set& set, std::uint8_t tag, lb_head head, const lb_connection& ends)
+{
+    const auto kept = std::ranges::count_if(set.heads, [](lb_head other) { return other & LB_KEPT; });
+    const auto free = std::ranges::find(set.heads, lb_head{0});
+    if (free == std::end(set.heads) || (head & LB_KEPT && kept >= LB_KEPT_WAYS)) return false;
+    const auto way = free - std::begin(set.heads);
+    set.tags[way] = tag;
+    set.ways[way] = ends;
+    *free = head;
+    return true;
 }
 
 } // namespace
@@ -69,142 +91,85 @@ Limits::Limits(const Timeouts& timeouts, unsigned jiffies_per_second)
     limits_[LB_STATE_UDP] = jiffies(timeouts.udp);
 }
 
-std::uint32_t Limits::shortest() const
+std::uint32_t sets_for(std::uint32_t max_connections)
 {
-    return *std::min_element(std::begin(limits_), std::end(limits_));
+    return max_connections / kConnectionsOfSet + 1;
 }
 
-/// The tuple of the packets that travel against those with `tuple`, which are written as `entry` says.
-lb_tuple Connections::against(const lb_tuple& tuple, const lb_connection& entry) const
+std::size_t carry_over(const ConnectionTable& from, const ConnectionTable& to, const lb_hash_key& key)
 {
-    lb_tuple after = tuple;
-    if (entry.flags & LB_FULLNAT)
-        after = fullnat_.find<lb_tuple>(tuple).value_or(tuple);
-    else if (entry.direction == LB_TO_SERVER)
-        after.dst = entry.address, after.dport = entry.port;
-    else
-        after.src = entry.address, after.sport = entry.port;
-    std::swap(after.src, after.dst);
-    std::swap(after.sport, after.dport);
-    return after;
+    const auto sets = static_cast<__u32>(to.rows().size());
+    std::size_t lost = 0;
+    for (const auto& set : from.rows())
+        for (unsigned way = 0; way < LB_WAYS; ++way) {
+            const auto head = __atomic_load_n(&set.heads[way], __ATOMIC_ACQUIRE);
+            if (!is_there(head)) continue;
+            const auto ends = read(set, way, head);
+            if (!ends) continue;
+            const auto mixed = lb_mix(&ends->client, ends->client_port, protocol_of(head), &key);
+            if (!put(to.rows()[lb_set_of(mixed, sets)], lb_tag_of(mixed), head, *ends)) lost += head & LB_KEPT ? 1 : 0;
+        }
+    return lost;
 }
 
-void Connections::erase(const lb_tuple& tuple, const lb_connection& entry) const
+bool Connections::is_idle(lb_head head, std::uint64_t now) const
 {
-    table_.erase(tuple);
-    if (entry.flags & LB_FULLNAT) fullnat_.erase(tuple);
+    return lb_idle(head, now) > static_cast<std::int64_t>(limits_.of(lb_state_of(head)));
 }
 
-/// The connection that an entry to the server belongs to; nothing where the reply entry is not its own.
-std::optional<Connection> Connections::join(const lb_tuple& tuple, const lb_connection& to_server,
-                                            std::uint64_t now) const
+void Connections::give_back_port(const lb_connection& ends, std::uint8_t protocol) const
 {
-    const auto to_client = table_.find<lb_connection>(against(tuple, to_server));
-    if (!to_client || !writes(*to_client, tuple.dst, tuple.dport)) return std::nullopt;
-    return Connection{tuple,
-                      to_server,
-                      *to_client,
-                      lb_state_of(tuple.protocol, to_server.flags, to_client->flags),
-                      age(to_server, now),
-                      std::min(idle(to_server, now), idle(*to_client, now))};
+    lb_tuple before{};
+    before.src = ends.client, before.sport = ends.client_port;
+    before.dst = ends.vip, before.dport = ends.vip_port;
+    before.protocol = protocol;
+    auto after = fullnat_.find<lb_tuple>(before);
+    if (!after) return;
+    std::swap(after->src, after->dst);
+    std::swap(after->sport, after->dport);
+    fullnat_.erase(*after);
+    fullnat_.erase(before);
 }
 
-/// The entry to the server goes first, as in the fast path: what is translated has a way back.
-void Connections::forget(const Connection& connection) const
+void Connections::expire(lb_set& set, unsigned way, std::uint64_t now) const
 {
-    const auto reply = against(connection.tuple, connection.to_server);
-    erase(connection.tuple, connection.to_server);
-    erase(reply, connection.to_client);
-}
-
-void Connections::expire(const lb_tuple& tuple, const lb_connection& seen, std::uint64_t now) const
-{
-    if (idle(seen, now) < limits_.shortest()) return;
-    // What the batch said may be old by now: only a fresh look decides.
-    const auto entry = table_.find<lb_connection>(tuple);
-    if (!entry) return;
-    if (entry->direction == LB_TO_CLIENT) {
-        const auto other = against(tuple, *entry);
-        const auto to_server = table_.find<lb_connection>(other);
-        if (!to_server || !writes(*to_server, tuple.src, tuple.sport)) erase(tuple, *entry);
-        return;
-    }
-    const auto connection = join(tuple, *entry, now);
-    if (!connection)
-        erase(tuple, *entry);
-    else if (connection->idle >= limits_.of(connection->state))
-        forget(*connection);
+    auto head = __atomic_load_n(&set.heads[way], __ATOMIC_ACQUIRE);
+    if (!is_there(head) || !is_idle(head, now)) return;
+    const auto ends = read(set, way, head);
+    // A packet that comes at this moment has changed the head: the connection lives.
+    if (!ends || !__atomic_compare_exchange_n(&set.heads[way], &head, head & ~LB_USED, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) return;
+    if (head & LB_FULLNAT) give_back_port(*ends, protocol_of(head));
 }
 
 bool Connections::expire_some(std::uint64_t now)
 {
-    return !table_.for_each_part<lb_tuple, lb_connection>(
-        cursor_, [&](const lb_tuple& tuple, const lb_connection& entry) { expire(tuple, entry, now); });
-}
-
-void Connections::for_each_entry(const VisitServer& visit) const
-{
-    table_.for_each<lb_tuple, lb_connection>([&](const lb_tuple& tuple, const lb_connection& entry) {
-        if (entry.direction == LB_TO_SERVER) visit(tuple, entry);
-    });
-}
-
-/// Nothing where the place is free, is just being written, or holds what is forgotten or in the table by now.
-std::optional<Connection> Connections::connection_of(const lb_opening& opening, std::uint64_t now) const
-{
-    const auto head = __atomic_load_n(&opening.head, __ATOMIC_ACQUIRE);
-    if ((head & (LB_OPENING_USED | LB_OPENING_BUSY | LB_OPENING_MOVED)) != LB_OPENING_USED) return std::nullopt;
-    const bool udp = head & LB_OPENING_UDP;
-    Connection connection{};
-    connection.state = udp ? LB_STATE_UDP : LB_STATE_SYN;
-    connection.age = connection.idle = since(static_cast<std::uint32_t>(head), now);
-    if (connection.idle >= limits_.of(connection.state)) return std::nullopt;
-    connection.tuple.src = opening.client;
-    connection.tuple.dst = opening.vip;
-    connection.tuple.sport = opening.client_port;
-    connection.tuple.dport = opening.vip_port;
-    connection.tuple.protocol = udp ? IPPROTO_UDP : IPPROTO_TCP;
-    connection.to_server.address = opening.server;
-    connection.to_server.port = opening.server_port;
-    connection.to_server.backend = opening.backend;
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    constexpr __u64 version = LB_OPENING_USED - LB_OPENING_VERSION;
-    if ((__atomic_load_n(&opening.head, __ATOMIC_RELAXED) ^ head) & version) return std::nullopt;
-    return connection;
-}
-
-void Connections::for_each_opening(std::uint64_t now, const std::function<void(const Connection&)>& visit) const
-{
-    for (const auto& set : openings_.rows())
-        for (const auto& opening : set.ways)
-            if (const auto connection = connection_of(opening, now)) visit(*connection);
-}
-
-void Connections::for_each_server(std::uint64_t now, const VisitServer& visit) const
-{
-    for_each_entry(visit);
-    for_each_opening(now, [&](const Connection& opening) { visit(opening.tuple, opening.to_server); });
+    const auto rows = table_.rows();
+    const auto end = std::min(rows.size(), next_ + kPart);
+    for (; next_ < end; ++next_)
+        for (unsigned way = 0; way < LB_WAYS; ++way) expire(rows[next_], way, now);
+    if (next_ < rows.size()) return false;
+    next_ = 0;
+    return true;
 }
 
 void Connections::for_each(std::uint64_t now, const std::function<void(const Connection&)>& visit) const
 {
-    for_each_entry([&](const lb_tuple& tuple, const lb_connection& to_server) {
-        if (const auto connection = join(tuple, to_server, now)) visit(*connection);
-    });
-    for_each_opening(now, visit);
+    for (const auto& set : table_.rows())
+        for (unsigned way = 0; way < LB_WAYS; ++way) {
+            const auto head = __atomic_load_n(&set.heads[way], __ATOMIC_ACQUIRE);
+            if (!is_there(head) || is_idle(head, now)) continue;
+            const auto ends = read(set, way, head);
+            if (!ends) continue;
+            visit({*ends, protocol_of(head), (head & LB_KEPT) != 0, lb_state_of(head),
+                   std::uint64_t{since(ends->made, now >> LB_MADE_SHIFT)} << LB_MADE_SHIFT,
+                   static_cast<std::uint32_t>(std::max(0, lb_idle(head, now)))});
+        }
 }
 
-std::size_t Connections::count() const
+Connections::Count Connections::count(std::uint64_t now) const
 {
-    std::size_t count = 0;
-    for_each_entry([&](const lb_tuple&, const lb_connection&) { ++count; });
-    return count;
-}
-
-std::size_t Connections::count_openings(std::uint64_t now) const
-{
-    std::size_t count = 0;
-    for_each_opening(now, [&](const Connection&) { ++count; });
+    Count count;
+    for_each(now, [&](const Connection& connection) { ++(connection.kept ? count.kept : count.others); });
     return count;
 }
 

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT
-/// The slow path's side of the connection tables: what a connection's state is, listing, expiry.
+/// The slow path's side of the connection table: what a connection's state is, listing, expiry.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <string_view>
-#include <vector>
 
 #include <evnf/bpf.hpp>
 #include <evnf/mapped_array.hpp>
@@ -17,11 +15,11 @@
 
 namespace evnf::lb {
 
-/// A connection: both entries of the table seen as one.
+/// A connection as it was at one moment.
 struct Connection {
-    lb_tuple tuple; ///< client -> VIP
-    lb_connection to_server;
-    lb_connection to_client;
+    lb_connection ends;
+    std::uint8_t protocol;
+    bool kept; ///< else it gives way when its set is full
     lb_state state;
     std::uint64_t age;  ///< jiffies since the first packet
     std::uint32_t idle; ///< jiffies since the latest packet of either direction
@@ -35,55 +33,50 @@ class Limits {
 public:
     Limits(const Timeouts& timeouts, unsigned jiffies_per_second);
     std::uint32_t of(lb_state state) const { return limits_[state]; }
-    std::uint32_t shortest() const;
 
 private:
     std::uint32_t limits_[LB_STATE_UDP + 1];
 };
 
+/// lb_connections as memory.
+using ConnectionTable = MappedArray<lb_set>;
+
+/// Elements of lb_connections for so many connections: with all of them there, one in 60 finds its set full; with half of them, one in 1300.
+std::uint32_t sets_for(std::uint32_t max_connections);
+
+/// What `from` holds, into the empty table `to`, of another size; both are state of the hash key `key`. What finds no room is lost:
+/// how many of those that are kept.
+std::size_t carry_over(const ConnectionTable& from, const ConnectionTable& to, const lb_hash_key& key);
+
 class Connections {
 public:
-    /// lb_openings.
-    using Openings = MappedArray<lb_opening_set>;
-    static Openings map_openings(const MapRef& array) { return {array, 1 << LB_OPENING_BITS}; }
-
-    /// `table` is lb_connections and `fullnat` lb_fullnat, which must outlive this.
-    Connections(MapRef table, MapRef fullnat, Openings openings, const Limits& limits)
-        : table_{std::move(table)}, fullnat_{std::move(fullnat)}, openings_{std::move(openings)}, limits_{limits}
+    /// `fullnat` is lb_fullnat, which must outlive this.
+    Connections(ConnectionTable table, MapRef fullnat, const Limits& limits)
+        : table_{std::move(table)}, fullnat_{std::move(fullnat)}, limits_{limits}
     {
     }
 
-    /// Looks at the next part of the table, a bounded number of entries, and deletes what has been
+    /// Looks at the next part of the table, a bounded number of sets, and forgets what has been
     /// idle for too long at `now` (jiffies). True when that was the last part; the next call
     /// begins again.
     bool expire_some(std::uint64_t now);
 
-    /// Those of the table first, then the half-open ones.
     void for_each(std::uint64_t now, const std::function<void(const Connection&)>& visit) const;
-    /// Only who talks to whom: a fraction of the work.
-    void for_each_server(
-        std::uint64_t now, const std::function<void(const lb_tuple&, const lb_connection& to_server)>& visit) const;
 
-    std::size_t count() const;
-    std::size_t count_openings(std::uint64_t now) const;
+    struct Count {
+        std::size_t kept = 0, others = 0;
+    };
+    Count count(std::uint64_t now) const;
 
 private:
-    using VisitServer = std::function<void(const lb_tuple&, const lb_connection& to_server)>;
-    void for_each_entry(const VisitServer& visit) const;
-    std::optional<Connection> connection_of(const lb_opening& opening, std::uint64_t now) const;
-    /// Openings that have not become connections of the table, and are not forgotten.
-    void for_each_opening(std::uint64_t now, const std::function<void(const Connection&)>& visit) const;
-    std::optional<Connection> join(const lb_tuple& tuple, const lb_connection& to_server,
-                                   std::uint64_t now) const;
-    void expire(const lb_tuple& tuple, const lb_connection& entry, std::uint64_t now) const;
-    void forget(const Connection& connection) const;
-    void erase(const lb_tuple& tuple, const lb_connection& entry) const;
-    lb_tuple against(const lb_tuple& tuple, const lb_connection& entry) const;
+    bool is_idle(lb_head head, std::uint64_t now) const;
+    void expire(lb_set& set, unsigned way, std::uint64_t now) const;
+    void give_back_port(const lb_connection& ends, std::uint8_t protocol) const;
 
-    MapRef table_, fullnat_;
-    Openings openings_;
+    ConnectionTable table_;
+    MapRef fullnat_;
     Limits limits_;
-    std::vector<std::byte> cursor_;
+    std::size_t next_ = 0; // set to look at
 };
 
 } // namespace evnf::lb

@@ -7,8 +7,7 @@
 
 #include "evnf/fragment.bpf.h"
 
-#include "lb_connections.bpf.h"
-#include "lb_counters.bpf.h"
+#include "lb_translation.bpf.h"
 #include "lb_vips.bpf.h"
 
 /* By the addresses that fragments arrive with. */
@@ -27,7 +26,7 @@ static __always_inline void lb_remember_first(const struct evnf_packet *pkt, str
 	fragment->src = scratch->after.src;
 	fragment->dst = scratch->after.dst;
 	fragment->seen = pkt->now;
-	fragment->backend = scratch->entry.backend;
+	fragment->backend = scratch->backend;
 	evnf_key_of_fragment(pkt, &scratch->fragment_key);
 	bpf_map_update_elem(&lb_fragments, &scratch->fragment_key, fragment, BPF_ANY);
 }
@@ -52,7 +51,16 @@ __noinline int lb_follow_first(evnf_ctx *ctx)
 	return EVNF_NEXT;
 }
 
-/* What the short way leaves out: a first fragment, which others follow, or both ends. */
+/* As scratch->after says; others may follow a first fragment. */
+static __always_inline int lb_translate_both(evnf_ctx *ctx, struct evnf_packet *pkt, struct lb_scratch *scratch)
+{
+	lb_count(pkt, scratch->backend);
+	if (pkt->fragment == EVNF_FRAGMENT_FIRST)
+		lb_remember_first(pkt, scratch);
+	return lb_rewrite(ctx, pkt, &scratch->after);
+}
+
+/* What the short way leaves out: a first fragment, or both ends. */
 __noinline int lb_translate_rare(evnf_ctx *ctx)
 {
 	struct evnf_packet *pkt = evnf_current_packet();
@@ -60,11 +68,20 @@ __noinline int lb_translate_rare(evnf_ctx *ctx)
 
 	if (!pkt || !scratch)
 		return evnf_drop(EVNF_REASON_INTERNAL);
-	scratch->before = lb_tuple_of(pkt);
-	if (!lb_peek(&scratch->before, pkt->now, &scratch->entry) ||
-	    !lb_translate_tuple(&scratch->before, &scratch->entry, &scratch->after))
+	lb_read_tuple(pkt, &scratch->before);
+	if (!lb_peek(scratch, pkt->now))
 		return evnf_drop(pkt->fragment ? EVNF_REASON_FRAGMENT : EVNF_REASON_TUPLE_TAKEN);
-	if (pkt->fragment == EVNF_FRAGMENT_FIRST)
-		lb_remember_first(pkt, scratch);
-	return lb_rewrite(ctx, pkt, &scratch->after);
+	return lb_translate_both(ctx, pkt, scratch);
+}
+
+/* What a connection does to its packet: one end, of a packet that nothing follows. */
+static __always_inline int lb_translate(evnf_ctx *ctx, struct evnf_packet *pkt, enum lb_direction direction,
+					const struct lb_change *change)
+{
+	if (pkt->fragment || change->fullnat)
+		return lb_translate_rare(ctx);
+	lb_count(pkt, change->backend);
+	if (direction == LB_TO_SERVER)
+		return evnf_rewrite_destination(ctx, pkt, &change->address, change->port);
+	return evnf_rewrite_source(ctx, pkt, &change->address, change->port);
 }

@@ -2,16 +2,15 @@
 /*
  * Mode fullnat: the server sees an address and port of the pool in place of the
  * client's. Whose a port is, is decided by who first has the reply's tuple in
- * the connection table: nothing else counts or reserves ports.
+ * lb_fullnat: nothing else counts or reserves ports.
  */
 #pragma once
 
-#include "lb_connections.bpf.h"
-#include "lb_select.bpf.h"
+#include "lb_translation.bpf.h"
 
 #define EEXIST 17
 
-enum lb_insertion { LB_INSERTED, LB_TABLE_FULL, LB_TAKEN };
+enum lb_port { LB_PORT_TAKEN, LB_PORTS_IN_USE, LB_PORTS_FULL };
 
 const volatile struct lb_pools lb_pools = {};
 
@@ -22,19 +21,6 @@ struct {
 	__type(key, __u32);
 	__type(value, union evnf_address);
 } lb_pool SEC(".maps");
-
-/* The entries of a connection that is being made: more than the stack has room for. */
-struct lb_draft {
-	struct lb_tuple after, reply, reply_after;
-	struct lb_connection to_client;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct lb_draft);
-} lb_drafts SEC(".maps");
 
 /* The pool's place for these two random numbers. */
 static __always_inline bool lb_pool_place(const volatile struct lb_pool_range *range, __u32 address, __u32 port,
@@ -50,47 +36,66 @@ static __always_inline bool lb_pool_place(const volatile struct lb_pool_range *r
 	return true;
 }
 
-/* Makes the four entries of a new connection, the one that its packets are found by last. */
-static __always_inline enum lb_insertion lb_insert_draft(const struct lb_tuple *tuple, struct lb_draft *draft,
-							 const struct lb_connection *to_server)
+/* Both translations of the connection from scratch->before to scratch->after, if nobody has that port. */
+static __always_inline enum lb_port lb_try_port(struct lb_scratch *scratch)
 {
 	int error; /* not long: before Linux 6.4 the upper half of what map helpers return is not the sign's */
 
-	lb_turn(&draft->after, &draft->reply);
-	error = bpf_map_update_elem(&lb_connections, &draft->reply, &draft->to_client, BPF_NOEXIST);
+	lb_turn(&scratch->after, &scratch->reply);
+	error = bpf_map_update_elem(&lb_fullnat, &scratch->reply, &scratch->reply_after, BPF_NOEXIST);
 	if (error)
-		return error == -EEXIST ? LB_TAKEN : LB_TABLE_FULL;
-	if (!bpf_map_update_elem(&lb_fullnat, &draft->reply, &draft->reply_after, BPF_ANY) &&
-	    !bpf_map_update_elem(&lb_fullnat, tuple, &draft->after, BPF_ANY) &&
-	    !bpf_map_update_elem(&lb_connections, tuple, to_server, BPF_ANY))
-		return LB_INSERTED;
-	lb_erase(tuple, to_server);
-	lb_erase(&draft->reply, to_server);
-	return LB_TABLE_FULL;
+		return error == -EEXIST ? LB_PORTS_IN_USE : LB_PORTS_FULL;
+	if (!bpf_map_update_elem(&lb_fullnat, &scratch->before, &scratch->after, BPF_ANY))
+		return LB_PORT_TAKEN;
+	bpf_map_delete_elem(&lb_fullnat, &scratch->reply);
+	return LB_PORTS_FULL;
 }
 
-/* LB_TAKEN where none of the ports tried was free. */
-__noinline int lb_insert_fullnat(const struct lb_tuple *tuple, const struct lb_connection *to_server)
+/* A port for the packet's connection to that server. */
+static __always_inline enum lb_port lb_take_port(const struct evnf_packet *pkt, const struct lb_change *server)
 {
-	enum lb_insertion inserted = LB_TAKEN;
-	__u32 zero = 0;
-	struct lb_draft *draft = bpf_map_lookup_elem(&lb_drafts, &zero);
+	const volatile struct lb_pool_range *range = pkt->ip_version == 4 ? &lb_pools.four : &lb_pools.six;
 	__u32 address = bpf_get_prandom_u32(), port = bpf_get_prandom_u32();
-	bool four;
+	struct lb_scratch *scratch = lb_scratch();
+	enum lb_port result = LB_PORTS_IN_USE;
 
-	if (!lb_pools.count || !tuple || !to_server || !draft)
-		return LB_TAKEN;
-	four = !tuple->src.halves[0] && tuple->src.words[2] == bpf_htonl(0xffff);
-	draft->after = *tuple;
-	draft->after.dst = to_server->address;
-	draft->after.dport = to_server->port;
-	lb_turn(tuple, &draft->reply_after);
-	lb_fill_reply_entry(tuple, to_server, &draft->to_client);
-	for (__u32 i = 0; i < LB_PORT_PROBES && inserted == LB_TAKEN; i++) {
+	if (!range->count || !scratch)
+		return LB_PORTS_IN_USE;
+	lb_read_tuple(pkt, &scratch->before);
+	lb_turn(&scratch->before, &scratch->reply_after);
+	scratch->after.dst = server->address;
+	scratch->after.dport = server->port;
+	scratch->after.protocol = pkt->protocol;
+	for (__u32 i = 0; i < LB_PORT_PROBES && result == LB_PORTS_IN_USE; i++)
 		/* The next address and quite another port. */
-		if (!lb_pool_place(four ? &lb_pools.four : &lb_pools.six, address + i, port + i * 40503u, &draft->after))
+		if (!lb_pool_place(range, address + i, port + i * 40503u, &scratch->after))
 			break;
-		inserted = lb_insert_draft(tuple, draft, to_server);
-	}
-	return inserted;
+		else
+			result = lb_try_port(scratch);
+	return result;
+}
+
+/* The port of the connection whose client's packets have the tuple scratch->before is free again. */
+static __always_inline void lb_give_back_port(struct lb_scratch *scratch)
+{
+	if (!lb_look_up_both(scratch))
+		return;
+	lb_turn(&scratch->after, &scratch->reply);
+	bpf_map_delete_elem(&lb_fullnat, &scratch->reply);
+	bpf_map_delete_elem(&lb_fullnat, &scratch->before);
+}
+
+/* As above, of this connection with this head. */
+static __always_inline void lb_give_back_port_of(const struct lb_connection *connection, lb_head head)
+{
+	struct lb_scratch *scratch = lb_scratch();
+
+	if (!scratch || (head & (LB_USED | LB_FULLNAT)) != (LB_USED | LB_FULLNAT))
+		return;
+	scratch->before.src = connection->client;
+	scratch->before.dst = connection->vip;
+	scratch->before.sport = connection->client_port;
+	scratch->before.dport = connection->vip_port;
+	scratch->before.protocol = head & LB_UDP ? IPPROTO_UDP : IPPROTO_TCP;
+	lb_give_back_port(scratch);
 }

@@ -182,10 +182,9 @@ static __always_inline int lb_translate_error(evnf_ctx *ctx, struct evnf_packet 
 		return evnf_drop(EVNF_REASON_INTERNAL);
 	if (!evnf_read_quoted(ctx, pkt, &scratch->quote) ||
 	    !lb_quoted_tuple(ctx, pkt, &scratch->quote, &scratch->before) ||
-	    !lb_peek(&scratch->before, pkt->now, &scratch->entry) ||
-	    !lb_translate_tuple(&scratch->before, &scratch->entry, &scratch->after))
+	    !lb_peek(scratch, pkt->now))
 		return EVNF_NEXT;
-	lb_count(pkt, scratch->entry.backend);
+	lb_count(pkt, scratch->backend);
 	return lb_rewrite_error(ctx, pkt, scratch);
 }
 

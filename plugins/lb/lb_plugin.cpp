@@ -24,8 +24,6 @@ namespace {
 
 namespace json = boost::json;
 
-/// How often the fast path asks the table for a connection that is busy: no timeout is shorter than a second.
-constexpr unsigned kCopiesASecond = 10;
 /// What new_flow_limit lets through at once, after a pause: that of a tenth of a second.
 constexpr unsigned kBurstsASecond = 10;
 
@@ -102,9 +100,9 @@ public:
     {
         return open_fast_path<lb_bpf, lb_tc_bpf>(hook, [this](auto& skeleton) {
             skeleton.rodata->lb_config = config();
-            bpf_map__set_max_entries(skeleton.maps.lb_connections, 2 * settings_->max_connections);
             skeleton.rodata->lb_adopts = settings_->adopts();
-            bpf_map__set_max_entries(skeleton.maps.lb_fullnat, needs_fullnat() ? 2 * settings_->max_connections : 1);
+            bpf_map__set_max_entries(skeleton.maps.lb_connections, sets());
+            bpf_map__set_max_entries(skeleton.maps.lb_fullnat, needs_fullnat() ? 2 * LB_WAYS * sets() : 1);
             skeleton.rodata->lb_pools = pools();
             bpf_map__set_max_entries(skeleton.maps.lb_slots, std::max(1u, Placement::pages(*settings_)));
         });
@@ -127,7 +125,8 @@ public:
     {
         steering_ = std::make_unique<Steering>(settings_, maps);
         steering_->fill(maps);
-        openings_ = Connections::map_openings(maps.get("lb_openings"));
+        table_ = {maps.get("lb_connections"), sets()};
+        take_over(maps.get("lb_hash_key").find<lb_hash_key>(std::uint32_t{0}).value());
     }
 
     void commit(std::shared_ptr<const Maps> maps) noexcept override
@@ -139,18 +138,32 @@ public:
                 "cannot save the selection table, the next change may move more of it than it must: {}",
                 error.what());
         }
-        Connections connections{maps->get("lb_connections"), maps->get("lb_fullnat"), std::move(openings_), limits()};
+        Connections connections{std::move(table_), maps->get("lb_fullnat"), limits()};
         balancer_.adopt({settings_, std::move(steering_), std::move(maps), std::move(connections)});
     }
 
 private:
+    std::uint32_t sets() const { return sets_for(settings_->max_connections); }
+
+    /// The connections of a table that had another size.
+    void take_over(const lb_hash_key& key) const
+    {
+        const auto former = balancer_.host().state("lb_connections");
+        if (!former) return;
+        const auto info = former->info();
+        if (info.type != BPF_MAP_TYPE_ARRAY || info.value_size != sizeof(lb_set) || info.max_entries == sets()) return;
+        if (const auto lost = carry_over({*former, info.max_entries}, table_, key))
+            balancer_.host().log().warn("{} connections found no room in the smaller table: they are served, but not kept", lost);
+    }
+
     Limits limits() const { return {settings_->timeouts, balancer_.host().jiffies_per_second()}; }
 
     lb_config config() const
     {
         const auto hz = balancer_.host().jiffies_per_second();
         lb_config config{};
-        config.copy_jiffies = std::max(1u, hz / kCopiesASecond);
+        config.sets = sets();
+        config.fullnat = needs_fullnat();
         config.opening_jiffies_tcp = limits().of(LB_STATE_SYN);
         config.opening_jiffies_udp = limits().of(LB_STATE_UDP);
         config.new_flows = {settings_->new_flow_limit, std::max(1u, settings_->new_flow_limit / kBurstsASecond), hz};
@@ -177,7 +190,7 @@ private:
     Balancer& balancer_;
     std::shared_ptr<const Settings> settings_;
     std::unique_ptr<Steering> steering_;
-    Connections::Openings openings_;
+    ConnectionTable table_;
 };
 
 std::unique_ptr<Staged> Balancer::stage(const Node& config, const Ports&)

@@ -6,9 +6,8 @@
  */
 #pragma once
 
-#include "evnf/stage.bpf.h"
-#include "lb_shared.h"
 #include "lb_siphash.h"
+#include "lb_table.bpf.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -71,21 +70,13 @@ struct {
 	__type(value, struct lb_name);
 } lb_names SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
-	__type(key, __u32);
-	__type(value, struct lb_hash_key);
-} lb_hash_key SEC(".maps");
-
-/* Of the tuple; with affinity, of the tuple without the client's port. */
-static __always_inline __u64 lb_hash(const struct lb_tuple *tuple, const struct lb_hash_key *key, bool by_source)
+/* Of client and VIP; with affinity, without the client's port. */
+static __always_inline __u64 lb_hash(const struct lb_ends *ends, const struct lb_hash_key *key, bool by_source)
 {
-	__be16 sport = by_source ? 0 : tuple->sport;
+	__be16 client_port = by_source ? 0 : ends->client_port;
 	__u64 words[6] = {
-		tuple->src.halves[0], tuple->src.halves[1], tuple->dst.halves[0], tuple->dst.halves[1],
-		(__u64)tuple->protocol << 32 | (__u32)sport << 16 | tuple->dport,
+		ends->client->halves[0], ends->client->halves[1], ends->peer->halves[0], ends->peer->halves[1],
+		(__u64)ends->protocol << 32 | (__u32)client_port << 16 | ends->peer_port,
 		40ull << 56, /* SipHash ends with the length of its input */
 	};
 
@@ -99,10 +90,10 @@ static __always_inline struct lb_service *lb_find_service(const struct evnf_pack
 	return bpf_map_lookup_elem(&lb_services, &key);
 }
 
-/* The client's slot. */
-static __always_inline __u32 lb_slot_of(const struct lb_service *service, const struct lb_tuple *tuple)
+/* The client's slot. On a stack of its own: the hash takes much of one. */
+static __noinline __u32 lb_slot_of(const struct lb_service *service, const struct lb_ends *ends)
 {
-	return (lb_hash(tuple, &service->hash_key, service->by_source) >> 32) * service->slots >> 32;
+	return (lb_hash(ends, &service->hash_key, service->by_source) >> 32) * service->slots >> 32;
 }
 
 /* Index of the slot's backend, or LB_NO_BACKEND. */

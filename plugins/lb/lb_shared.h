@@ -23,8 +23,8 @@ enum {
 	LB_FRAGMENTS = 16384,   /* packets whose later fragments are awaited */
 	LB_FRAGMENT_JIFFIES = 7500, /* 7.5 s to 75 s, whatever the kernel's HZ: about how long hosts wait for all of them */
 	LB_MADE_SHIFT = 8,      /* lb_connection.made counts units of 256 jiffies */
-	LB_OPENING_BITS = 17,   /* lb_openings has 2^17 sets of two */
-	LB_CACHE_BITS = 12,     /* lb_cache has 2^12 entries on each CPU */
+	LB_WAYS = 7,            /* connections of a set */
+	LB_KEPT_WAYS = 6,       /* of them that can be kept: one way is always left to what begins */
 	LB_RESET_WINDOW = 1024, /* in units of 64 KiB around what was acknowledged: where a RST must lie */
 };
 
@@ -118,7 +118,7 @@ struct lb_counters {
 	__u64 bytes;
 };
 
-/* The packet as it arrives, before translation: key of lb_connections. */
+/* A packet's ends, as it arrives or as it leaves. */
 struct lb_tuple {
 	union evnf_address src;
 	union evnf_address dst;
@@ -130,36 +130,93 @@ struct lb_tuple {
 EVNF_STATIC_ASSERT(sizeof(struct lb_tuple) == 40);
 
 enum lb_direction {
-	LB_TO_SERVER, /* tuple client -> VIP; translates the destination */
-	LB_TO_CLIENT, /* tuple server -> client; translates the source */
-};
-
-/* What one direction of a TCP connection has said. UDP only ever opens. */
-enum {
-	LB_OPEN = 1 << 0, /* more than a bare SYN */
-	LB_FIN = 1 << 1,
-	LB_RST = 1 << 2,  /* with its latest packet, and it was credible */
-	LB_ACKED = 1 << 3, /* an acknowledgement, kept in lb_connection.acked */
-	LB_FULLNAT = 1 << 7, /* said nothing: both ends are written, and lb_fullnat has what */
+	LB_TO_SERVER, /* client -> VIP; the destination is written */
+	LB_TO_CLIENT, /* server -> client; the source is written */
 };
 
 /*
- * One direction of a connection. Both directions have an entry of their own, so
- * that a packet costs one lookup and no two CPUs write the same entry; each
- * finds the other by tuple when it must know the connection's state. 32 bytes
- * of value and 40 of key make an element of the kernel's allocator 128 bytes exactly.
+ * What is known of a connection in one word, so that a compare-and-swap on it
+ * notes what a packet says, and proves that the rest was whole.
+ */
+typedef __u64 lb_head;
+#define LB_SEEN ((1ULL << 28) - 1) /* jiffies >> LB_SEEN_SHIFT of the latest packet of either direction */
+#define LB_SEEN_SHIFT 4
+#define LB_USED (1ULL << 28)
+#define LB_BUSY (1ULL << 29)     /* being written */
+#define LB_UDP (1ULL << 30)      /* else TCP */
+#define LB_ANSWERED (1ULL << 31) /* the server has spoken */
+#define LB_KEPT (1ULL << 32)     /* then the client has spoken again: no other connection takes this one's place */
+#define LB_FULLNAT (1ULL << 33)  /* both ends are written: lb_fullnat has what */
+/* What a direction of a TCP connection has said since it is kept: lb_said(). */
+#define LB_FIN (1ULL << 34)
+#define LB_RST (1ULL << 36) /* with its latest packet, and it was credible */
+#define LB_ACKED (1ULL << 38) /* an acknowledgement, in lb_connection.acked */
+#define LB_VERSION (1ULL << 40) /* counts the connections that had the place, in 24 bits */
+#define LB_VERSIONS (-LB_VERSION)
+
+static inline lb_head lb_said(lb_head what, enum lb_direction direction)
+{
+	return what << direction;
+}
+
+static inline lb_head lb_seen_at(__u64 jiffies)
+{
+	return jiffies >> LB_SEEN_SHIFT & LB_SEEN;
+}
+
+/* Jiffies since the latest packet, to within 2^LB_SEEN_SHIFT; below 0 where that came after `now`. */
+static inline __s32 lb_idle(lb_head head, __u64 now)
+{
+	const __u32 units = (lb_seen_at(now) - head) & LB_SEEN;
+	const __u32 jiffies = units << LB_SEEN_SHIFT; /* the sign is that of the 28 bits */
+
+	return jiffies;
+}
+
+/*
+ * A connection, both directions: who the client is, whom it asked, who answers.
+ * In fullnat the server knows the client by other names: lb_fullnat.
  */
 struct lb_connection {
-	union evnf_address address; /* to write: the server's, or the VIP */
-	__be16 port;
-	__u16 backend;    /* index, for counters and for the backend's state */
-	__u8 direction;   /* enum lb_direction */
-	__u8 flags;       /* LB_OPEN, LB_FIN, LB_RST, LB_ACKED, LB_FULLNAT */
-	__u16 acked;      /* TCP: upper half of the latest acknowledgement number, as of last_seen */
-	__u32 made;       /* jiffies >> LB_MADE_SHIFT */
-	__u32 last_seen;  /* low half of jiffies */
+	union evnf_address client, vip, server;
+	__be16 client_port, vip_port, server_port;
+	__u16 backend;   /* index, for counters and for the backend's state */
+	__u32 made;      /* jiffies >> LB_MADE_SHIFT */
+	__u16 acked[2];  /* by enum lb_direction: upper half of the latest acknowledgement number, as of last seen */
 };
-EVNF_STATIC_ASSERT(sizeof(struct lb_connection) == 32);
+EVNF_STATIC_ASSERT(sizeof(struct lb_connection) == 64);
+
+/*
+ * lb_connections: the connections of a client's port are all in one set, which
+ * follows from a secret hash of that. The set's first cache line tells which
+ * ways may have it, who is how old, and who may go; a tag of 0 was never used.
+ * Tags of free ways are left over.
+ */
+struct lb_set {
+	__u8 tags[8]; /* one a way; the last is not used */
+	lb_head heads[LB_WAYS];
+	struct lb_connection ways[LB_WAYS];
+};
+EVNF_STATIC_ASSERT(sizeof(struct lb_set) == 512);
+
+/* Whose secret hash decides who meets whom: else who knows a client could push its connection out. */
+static inline __u64 lb_mix(const union evnf_address *client, __be16 port, __u8 protocol, const struct lb_hash_key *key)
+{
+	__u64 mixed = client->halves[0] * (key->halves[0] | 1) + client->halves[1];
+
+	mixed = (mixed ^ mixed >> 29) * (key->halves[1] | 1) + ((protocol & 0xffu) << 16 | port);
+	return (mixed ^ mixed >> 32) * 0x9e3779b97f4a7c15ull;
+}
+
+static inline __u32 lb_set_of(__u64 mixed, __u32 sets)
+{
+	return (mixed >> 32) * sets >> 32;
+}
+
+static inline __u8 lb_tag_of(__u64 mixed)
+{
+	return (mixed >> 16 & 0xff) | 1;
+}
 
 /* Where a family's addresses are in lb_pool. */
 struct lb_pool_range {
@@ -181,84 +238,44 @@ struct lb_fragment {
 };
 EVNF_STATIC_ASSERT(sizeof(struct lb_fragment) == 48);
 
-/*
- * A connection that is half open, or has no entry in lb_connections for another
- * reason: one cache line for both directions. Its set depends on the client
- * only, who is in the packets of both. The head tells who wrote it when, so that
- * one compare-and-swap on it proves that the rest was whole.
- */
-struct lb_opening {
-	union evnf_address client, vip, server;
-	__be16 client_port, vip_port, server_port;
-	__u16 backend;
-	__u64 head; /* last_seen in the lower half, a version, LB_OPENING_* */
-};
-EVNF_STATIC_ASSERT(sizeof(struct lb_opening) == 64);
-
-#define LB_OPENING_VERSION (1ULL << 32) /* counts the writers, in 26 bits */
-#define LB_OPENING_USED (1ULL << 58)
-#define LB_OPENING_BUSY (1ULL << 59)     /* being written */
-#define LB_OPENING_ANSWERED (1ULL << 60) /* the server has spoken */
-#define LB_OPENING_MOVED (1ULL << 61)    /* to lb_connections, which is asked first */
-#define LB_OPENING_UDP (1ULL << 62)      /* else TCP */
-
-struct lb_opening_set {
-	struct lb_opening ways[2];
-};
-
-/* What lb_connections said of a tuple a moment ago: lb_cache. */
-struct lb_copy {
-	union evnf_address src;
-	union evnf_address dst;
-	union evnf_address address; /* to write, as in lb_connection */
-	__be16 sport;
-	__be16 dport;
-	__be16 port;
-	__u16 backend;
-	__u32 made;       /* low half of jiffies */
-	__u16 version;    /* that of lb_versions before the table was asked */
-	__u8 protocol;    /* 0: none */
-	__u8 direction;
-};
-EVNF_STATIC_ASSERT(sizeof(struct lb_copy) == 64);
-
 /* Rodata: what the settings say, in the clock of the fast path. */
 struct lb_config {
-	__u32 copy_jiffies;        /* how long a copy in lb_cache is believed */
-	__u32 opening_jiffies_tcp; /* how long an opening is, after its latest packet */
+	__u32 sets;                /* elements of lb_connections */
+	__u32 opening_jiffies_tcp; /* how long a connection that is not kept is remembered, after its latest packet */
 	__u32 opening_jiffies_udp;
+	__u32 fullnat;             /* some service is in fullnat, or was */
 	struct evnf_event_limit new_flows; /* per_second 0: no limit */
 };
 
 /* Per CPU, state: lb_tracking. */
 struct lb_tracking {
-	__u64 opened;     /* openings made */
-	__u64 moved;      /* from there to lb_connections */
-	__u64 over_limit; /* packets that would have moved one: over new_flow_limit */
-	__u64 table_full; /* as above: lb_connections had no room */
-	__u64 unrecorded; /* new connections without an opening: two CPUs wanted the same place at once */
+	__u64 opened;     /* connections remembered */
+	__u64 kept;       /* of them */
+	__u64 replaced;   /* that were not kept and gave their place to another one before their time */
+	__u64 over_limit; /* packets that would have let one be kept: over new_flow_limit */
+	__u64 table_full; /* as above: its set had no room */
+	__u64 unrecorded; /* new connections that nobody remembers: two CPUs wanted the same place at once */
 };
 
 enum lb_state {
-	LB_STATE_SYN,         /* not yet open in both directions */
+	LB_STATE_SYN,         /* not kept yet */
 	LB_STATE_ESTABLISHED,
 	LB_STATE_FIN,         /* one side has closed */
 	LB_STATE_CLOSED,      /* both have, or one has reset */
 	LB_STATE_UDP,
 };
 
-/* The state of a connection from the flags of its directions. */
-static inline enum lb_state lb_state_of(__u8 protocol, __u8 to_server, __u8 to_client)
+static inline enum lb_state lb_state_of(lb_head head)
 {
-	if (protocol != IPPROTO_TCP)
+	const lb_head fins = lb_said(LB_FIN, LB_TO_SERVER) | lb_said(LB_FIN, LB_TO_CLIENT);
+
+	if (head & LB_UDP)
 		return LB_STATE_UDP;
-	if ((to_server | to_client) & LB_RST)
-		return LB_STATE_CLOSED;
-	if (!(to_server & to_client & LB_OPEN))
+	if (!(head & LB_KEPT))
 		return LB_STATE_SYN;
-	if (to_server & to_client & LB_FIN)
+	if (head & (lb_said(LB_RST, LB_TO_SERVER) | lb_said(LB_RST, LB_TO_CLIENT)) || (head & fins) == fins)
 		return LB_STATE_CLOSED;
-	return (to_server | to_client) & LB_FIN ? LB_STATE_FIN : LB_STATE_ESTABLISHED;
+	return head & fins ? LB_STATE_FIN : LB_STATE_ESTABLISHED;
 }
 
 #endif

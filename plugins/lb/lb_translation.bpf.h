@@ -1,16 +1,26 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * What a connection's packets become. In dnat one end is written, and stands in
- * the connection's entry; in fullnat both are, and stand in a table that only
- * such connections are looked up in.
+ * the connection; in fullnat both are, and stand in a table of which only such
+ * connections are looked up.
  */
 #pragma once
 
 #include "evnf/quoted.bpf.h"
 #include "evnf/rewrite.bpf.h"
-#include "lb_shared.h"
 
-/* A packet as it arrives -> as it leaves. Sized by the slow path. */
+#include "lb_counters.bpf.h"
+#include "lb_table.bpf.h"
+
+/* One end of a packet: what is written over the VIP, or over the server. */
+struct lb_change {
+	union evnf_address address;
+	__be16 port;
+	__u16 backend;
+	bool fullnat; /* that is not all */
+};
+
+/* A packet as it arrives -> as it leaves; two of a connection. Sized by the slow path. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
@@ -20,10 +30,11 @@ struct {
 	__type(value, struct lb_tuple);
 } lb_fullnat SEC(".maps");
 
-/* What the rare ways work on: beside the stage's, the stack has no room for it. */
+/* What the rare ways work on: the stack has no room for it. */
 struct lb_scratch {
-	struct lb_tuple before, after;
-	struct lb_connection entry;
+	struct lb_tuple before, after, reply, reply_after;
+	__u32 backend;
+	struct lb_change change;
 	struct evnf_fragment_key fragment_key;
 	struct lb_fragment fragment;
 	struct evnf_quoted quote;
@@ -44,6 +55,15 @@ static __always_inline struct lb_scratch *lb_scratch(void)
 	return bpf_map_lookup_elem(&lb_scratches, &zero);
 }
 
+static __always_inline void lb_read_tuple(const struct evnf_packet *pkt, struct lb_tuple *tuple)
+{
+	tuple->src = pkt->src;
+	tuple->dst = pkt->dst;
+	tuple->sport = pkt->sport;
+	tuple->dport = pkt->dport;
+	tuple->protocol = pkt->protocol;
+}
+
 /* The tuple of the packets that go the other way. */
 static __always_inline void lb_turn(const struct lb_tuple *tuple, struct lb_tuple *turned)
 {
@@ -54,45 +74,77 @@ static __always_inline void lb_turn(const struct lb_tuple *tuple, struct lb_tupl
 	turned->protocol = tuple->protocol;
 }
 
-static __always_inline struct lb_tuple lb_turned(const struct lb_tuple *tuple)
+static __always_inline struct lb_ends lb_ends_of_tuple(const struct lb_tuple *tuple, enum lb_direction direction)
 {
-	struct lb_tuple turned = {};
+	struct lb_ends to_server = { &tuple->src, &tuple->dst, tuple->sport, tuple->dport, tuple->protocol };
+	struct lb_ends to_client = { &tuple->dst, &tuple->src, tuple->dport, tuple->sport, tuple->protocol };
 
-	lb_turn(tuple, &turned);
-	return turned;
+	return direction == LB_TO_SERVER ? to_server : to_client;
 }
 
-/* What a packet with this tuple becomes; false where its connection is just being forgotten. */
-static __always_inline bool lb_translate_tuple(const struct lb_tuple *tuple, const struct lb_connection *entry,
-					       struct lb_tuple *after)
+/* What a connection in `place` does to its packets of this direction. */
+static __always_inline void lb_read_change(const struct lb_place *place, enum lb_direction direction, struct lb_change *change)
 {
-	const struct lb_tuple *both;
+	const struct lb_connection *connection = &place->set->ways[place->way];
 
-	*after = *tuple;
-	if (entry->flags & LB_FULLNAT) {
-		both = bpf_map_lookup_elem(&lb_fullnat, tuple);
-		if (!both)
-			return false;
-		*after = *both;
-	} else if (entry->direction == LB_TO_SERVER) {
-		after->dst = entry->address;
-		after->dport = entry->port;
+	change->address = direction == LB_TO_SERVER ? connection->server : connection->vip;
+	change->port = direction == LB_TO_SERVER ? connection->server_port : connection->vip_port;
+	change->backend = connection->backend;
+	change->fullnat = !!(place->head & LB_FULLNAT);
+}
+
+/* Fullnat's other direction: the pool's end is nobody's client, but what the packet becomes shows client and VIP. */
+static __always_inline bool lb_locate_turned(const struct lb_tuple *after, __u64 now, struct lb_place *place)
+{
+	struct lb_ends ends = lb_ends_of_tuple(after, LB_TO_CLIENT);
+
+	return lb_locate(&ends, LB_TO_SERVER, now, place) && place->head & LB_FULLNAT;
+}
+
+static __always_inline bool lb_look_up_both(struct lb_scratch *scratch)
+{
+	const struct lb_tuple *both = bpf_map_lookup_elem(&lb_fullnat, &scratch->before);
+
+	if (both)
+		scratch->after = *both;
+	return both;
+}
+
+/* scratch->before to scratch->after, of one direction in dnat. */
+static __always_inline bool lb_peek_direction(struct lb_scratch *scratch, enum lb_direction direction, __u64 now)
+{
+	struct lb_ends ends = lb_ends_of_tuple(&scratch->before, direction);
+	struct lb_change change;
+	struct lb_place place;
+
+	if (!lb_locate(&ends, direction, now, &place))
+		return false;
+	lb_read_change(&place, direction, &change);
+	scratch->backend = change.backend;
+	if (change.fullnat)
+		return lb_look_up_both(scratch);
+	scratch->after = scratch->before;
+	if (direction == LB_TO_SERVER) {
+		scratch->after.dst = change.address;
+		scratch->after.dport = change.port;
 	} else {
-		after->src = entry->address;
-		after->sport = entry->port;
+		scratch->after.src = change.address;
+		scratch->after.sport = change.port;
 	}
+	return lb_is_still(place.head, lb_read_head(place.set, place.way));
+}
+
+/* What a packet with the tuple scratch->before becomes: scratch->after. False where nothing is known of it. Leaves no trace. */
+static __always_inline bool lb_peek(struct lb_scratch *scratch, __u64 now)
+{
+	struct lb_place place;
+
+	if (lb_peek_direction(scratch, LB_TO_SERVER, now) || lb_peek_direction(scratch, LB_TO_CLIENT, now))
+		return true;
+	if (!lb_config.fullnat || !lb_look_up_both(scratch) || !lb_locate_turned(&scratch->after, now, &place))
+		return false;
+	scratch->backend = place.set->ways[place.way].backend;
 	return true;
-}
-
-static __always_inline bool lb_same_address(const union evnf_address *a, const union evnf_address *b)
-{
-	return a->halves[0] == b->halves[0] && a->halves[1] == b->halves[1];
-}
-
-static __always_inline bool lb_same(const union evnf_address *a, __be16 a_port, const union evnf_address *b,
-				    __be16 b_port)
-{
-	return lb_same_address(a, b) && a_port == b_port;
 }
 
 /* One end of the IP header; `difference` gets what that adds to a sum over both addresses. */

@@ -17,9 +17,6 @@ namespace json = boost::json;
 
 namespace {
 
-/// What the kernel's hash table takes: two elements of 128 bytes for each connection, and two buckets for each that may come.
-constexpr std::uint64_t kBytesPerConnection = 256, kBytesPerRoom = 32;
-
 template <class Counters>
 std::uint64_t total(const std::vector<Counters>& cpus, __u64 Counters::*counter)
 {
@@ -53,15 +50,15 @@ public:
         }
     }
 
-    const Service* service(const lb_tuple& tuple) const
+    const Service* service(const Connection& connection) const
     {
-        const auto found = services_.find({Address::from(tuple.dst), ntohs(tuple.dport), tuple.protocol});
+        const auto found = services_.find({Address::from(connection.ends.vip), ntohs(connection.ends.vip_port), connection.protocol});
         return found == services_.end() ? nullptr : found->second;
     }
 
-    const Backend* backend(const Service* service, const lb_connection& to_server) const
+    const Backend* backend(const Service* service, const Connection& connection) const
     {
-        const auto found = backends_.find({service, Address::from(to_server.address), ntohs(to_server.port)});
+        const auto found = backends_.find({service, Address::from(connection.ends.server), ntohs(connection.ends.server_port)});
         return found == backends_.end() ? nullptr : found->second;
     }
 
@@ -109,15 +106,14 @@ std::string text(const evnf_address& address, __be16 port)
 /// Services and backends that are not configured any more appear by their addresses.
 json::object show_connection(const Owners& owners, const Connection& connection, unsigned hz)
 {
-    const auto& tuple = connection.tuple;
-    const auto& server = connection.to_server;
-    const auto* service = owners.service(tuple);
-    const auto* backend = owners.backend(service, server);
-    return {{"service", service ? service->name : text(tuple.dst, tuple.dport)},
-            {"backend", backend ? backend->name : text(server.address, server.port)},
-            {"proto", tuple.protocol == IPPROTO_TCP ? "tcp" : "udp"},
-            {"client", Address::from(tuple.src).text()},
-            {"client_port", ntohs(tuple.sport)},
+    const auto& ends = connection.ends;
+    const auto* service = owners.service(connection);
+    const auto* backend = owners.backend(service, connection);
+    return {{"service", service ? service->name : text(ends.vip, ends.vip_port)},
+            {"backend", backend ? backend->name : text(ends.server, ends.server_port)},
+            {"proto", connection.protocol == IPPROTO_TCP ? "tcp" : "udp"},
+            {"client", Address::from(ends.client).text()},
+            {"client_port", ntohs(ends.client_port)},
             {"state", name_of(connection.state)},
             {"age_s", connection.age / hz},
             {"idle_s", connection.idle / hz}};
@@ -138,8 +134,8 @@ json::array show_backends(const Live& live, const HealthChecks& health, const Fe
 {
     const Owners owners{*live.settings};
     std::map<const Backend*, std::uint64_t> connections;
-    live.connections.for_each_server(now, [&](const lb_tuple& tuple, const lb_connection& to_server) {
-        ++connections[owners.backend(owners.service(tuple), to_server)];
+    live.connections.for_each(now, [&](const Connection& connection) {
+        ++connections[owners.backend(owners.service(connection), connection)];
     });
     json::array rows;
     for (const auto& service : live.settings->services)
@@ -159,17 +155,17 @@ json::array show_connections(const Live& live, std::uint64_t now, unsigned hz)
 
 json::object show_tracking(const Live& live, std::uint64_t now)
 {
-    constexpr std::uint64_t openings = 2ULL << LB_OPENING_BITS;
     const auto counters = live.maps->get("lb_tracking").find_per_cpu<lb_tracking>(std::uint32_t{0});
-    const auto connections = live.connections.count();
-    return {{"connections", connections},
+    const auto [kept, others] = live.connections.count(now);
+    const std::uint64_t sets = live.maps->get("lb_connections").info().max_entries;
+    return {{"connections", kept},
+            {"openings", others},
             {"max_connections", live.settings->max_connections},
-            {"connections_bytes", connections * kBytesPerConnection + kBytesPerRoom * live.settings->max_connections},
-            {"openings", live.connections.count_openings(now)},
-            {"max_openings", openings},
-            {"openings_bytes", openings * sizeof(lb_opening)},
+            {"places", sets * LB_WAYS},
+            {"bytes", sets * sizeof(lb_set)},
             {"opened", total(counters, &lb_tracking::opened)},
-            {"moved", total(counters, &lb_tracking::moved)},
+            {"kept", total(counters, &lb_tracking::kept)},
+            {"replaced", total(counters, &lb_tracking::replaced)},
             {"over_limit", total(counters, &lb_tracking::over_limit)},
             {"table_full", total(counters, &lb_tracking::table_full)},
             {"unrecorded", total(counters, &lb_tracking::unrecorded)}};

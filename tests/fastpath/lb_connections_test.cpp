@@ -60,7 +60,7 @@ TEST_CASE("lb: connections of a server that is down select anew")
     chain.reload(config(s1_down + "," + s2));
     CHECK(destination(chain.run("in", to_vip(1234, ACK))) == "10.3.2.2 80");
     CHECK(connections(chain) == 1);
-    CHECK(entries(chain) == 0);
+    CHECK(kept(chain) == 0);
     const auto late = from_s1(1234, ACK);
     CHECK(forwarded_as(chain.run("out", late), late));
 }
@@ -84,7 +84,7 @@ TEST_CASE("lb: a connection opens, half closes and closes; the last ACK and repe
     CHECK(destination(chain.run("in", to_vip(1234, ACK))) == "10.3.1.2 8080");
     CHECK(Address::from(chain.run("out", from_s1(1234, FIN | ACK)).packet.src).text() == "10.2.0.2");
     CHECK(state(chain, 1234) == "closed");
-    CHECK(entries(chain) == 2);
+    CHECK(kept(chain) == 1);
 }
 
 TEST_CASE("lb: the client's first FIN does not end the connection, whatever becomes of the table")
@@ -113,7 +113,7 @@ TEST_CASE("lb: a SYN on the tuple of a closed or half-closed connection selects 
         CHECK(destination(chain.run("in", to_vip(1234, SYN))) == "10.3.2.2 80");
         CHECK(state(chain, 1234) == "syn");
         CHECK(connections(chain) == 1);
-        CHECK(entries(chain) == 0);
+        CHECK(kept(chain) == 0);
         const auto late = from_s1(1234, ACK);
         CHECK(forwarded_as(chain.run("out", late), late));
     }
@@ -154,23 +154,41 @@ TEST_CASE("lb: a reset of an unknown connection reaches the server and leaves no
     Chain chain{config(s1)};
     CHECK(destination(chain.run("in", to_vip(1234, RST))) == "10.3.1.2 8080");
     CHECK(destination(chain.run("in", to_vip(1234, RST | ACK))) == "10.3.1.2 8080");
-    CHECK(entries(chain) == 0);
+    CHECK(kept(chain) == 0);
 }
 
-TEST_CASE("lb: a full table is counted: more connections are served without an entry, both ways")
+TEST_CASE("lb: where a set is full that is counted: more connections are served without being kept, both ways")
 {
-    Chain chain{config(s1, "", "    max_connections: 2\n")};
-    open_at_s1(chain, 1000);
-    open_at_s1(chain, 1001);
-    CHECK(destination(chain.run("in", to_vip(1002, SYN))) == "10.3.1.2 8080");
+    Chain chain{config(s1, "", "    max_connections: 1\n")};
+    for (std::uint16_t port = 1000; port < 1000 + LB_KEPT_WAYS; ++port) open_at_s1(chain, port);
+    CHECK(destination(chain.run("in", to_vip(2000, SYN))) == "10.3.1.2 8080");
     for (int i = 0; i < 3; ++i) {
-        CHECK(Address::from(chain.run("out", from_s1(1002, SYN | ACK)).packet.src).text() == "10.2.0.2");
-        CHECK(destination(chain.run("in", to_vip(1002, ACK))) == "10.3.1.2 8080");
+        CHECK(Address::from(chain.run("out", from_s1(2000, SYN | ACK)).packet.src).text() == "10.2.0.2");
+        CHECK(destination(chain.run("in", to_vip(2000, ACK))) == "10.3.1.2 8080");
     }
     CHECK(tracked(chain, "table_full") == 3);
-    CHECK(state(chain, 1002) == "syn");
-    CHECK(entries(chain) == 4);
-    CHECK(destination(chain.run("in", to_vip(1000, ACK))) == "10.3.1.2 8080");
+    CHECK(state(chain, 2000) == "syn");
+    CHECK(kept(chain) == LB_KEPT_WAYS);
+    CHECK(destination(chain.run("in", to_vip(2001, SYN))) == "10.3.1.2 8080");
+    CHECK(tracked(chain, "replaced") == 1);
+    CHECK(state(chain, 2000) == "none");
+    for (std::uint16_t port = 1000; port < 1000 + LB_KEPT_WAYS; ++port) CHECK(state(chain, port) == "established");
+}
+
+TEST_CASE("lb: a table of another size has the connections of the one before, and says how many it has no room for")
+{
+    Chain chain{config(s1, "", "    max_connections: 100\n")};
+    for (std::uint16_t port = 1000; port < 1020; ++port) open_at_s1(chain, port);
+    chain.run("in", to_vip(2000, SYN));
+    chain.reload(config(s2, "", "    max_connections: 5000\n"));
+    CHECK(kept(chain) == 20);
+    CHECK(state(chain, 2000) == "syn");
+    for (std::uint16_t port = 1000; port < 1020; ++port) {
+        CHECK(destination(chain.run("in", to_vip(port, ACK))) == "10.3.1.2 8080");
+        CHECK(Address::from(chain.run("out", from_s1(port, ACK)).packet.src).text() == "10.2.0.2");
+    }
+    chain.reload(config(s2, "", "    max_connections: 1\n"));
+    CHECK(kept(chain) == LB_KEPT_WAYS);
 }
 
 TEST_CASE("lb: over new_flow_limit connections are served without an entry, and get one later")
@@ -182,9 +200,9 @@ TEST_CASE("lb: over new_flow_limit connections are served without an entry, and 
         CHECK(destination(chain.run("in", to_vip(port, ACK))) == "10.3.1.2 8080");
         CHECK(Address::from(chain.run("out", from_s1(port, ACK, "text")).packet.src).text() == "10.2.0.2");
     }
-    CHECK(tracked(chain, "moved") + tracked(chain, "over_limit") == 3);
+    CHECK(tracked(chain, "kept") + tracked(chain, "over_limit") == 3);
     CHECK(tracked(chain, "over_limit") > 0);
-    CHECK(entries(chain) == 2 * static_cast<std::size_t>(tracked(chain, "moved")));
+    CHECK(kept(chain) == tracked(chain, "kept"));
     std::this_thread::sleep_for(std::chrono::milliseconds{150});
     chain.run("in", to_vip(1002, ACK, "more"));
     CHECK(state(chain, 1002) == "established");
@@ -193,7 +211,7 @@ TEST_CASE("lb: over new_flow_limit connections are served without an entry, and 
 TEST_CASE("lb: a service's connections leave packets between the same client and server alone that are none of theirs")
 {
     Chain chain{config(s1, "", "    max_connections: 1\n")};
-    open_at_s1(chain, 999); // from here on there is no room
+    for (std::uint16_t port = 900; port < 900 + LB_KEPT_WAYS; ++port) open_at_s1(chain, port); // from here on there is no room
     chain.run("in", to_vip(1000, SYN));
     chain.run("out", from_s1(1000, SYN | ACK));
     chain.run("in", to_vip(1000, ACK));
@@ -211,9 +229,9 @@ TEST_CASE("lb: a flood of first packets fills no table of connections and takes 
     open_at_s1(chain, 1000);
     for (int i = 0; i < 20000; ++i)
         REQUIRE(chain.run("in", packet(Eth{}, Ipv4{.src = random_address(random, false), .dst = "10.2.0.2"},
-                                       Tcp{.sport = static_cast<std::uint16_t>(random()), .dport = 80, .flags = SYN}))
+                                       Tcp{.sport = static_cast<std::uint16_t>(2000 + random() % 60000), .dport = 80, .flags = SYN}))
                     .verdict == EVNF_FORWARD);
-    CHECK(entries(chain) == 2);
+    CHECK(kept(chain) == 1);
     CHECK(tracked(chain, "connections") == 1);
     CHECK(tracked(chain, "opened") + tracked(chain, "unrecorded") == 20001);
     CHECK(state(chain, 1000) == "established");
@@ -310,9 +328,9 @@ TEST_CASE("lb: a tuple that another VIP's connection is through with is free")
     CHECK(connections(chain) == 1);
 }
 
-TEST_CASE("lb: idle connections expire by their state's timeout, both entries")
+TEST_CASE("lb: idle connections expire by their state's timeout")
 {
-    Chain chain{config(s1, "", "    timeouts: {syn: 1s, established: 1h, fin: 1s, udp: 1s}\n")};
+    Chain chain{config(s1, "", "    max_connections: 1000\n    timeouts: {syn: 1s, established: 1h, fin: 1s, udp: 1s}\n")};
     open_at_s1(chain, 1000);
     open_at_s1(chain, 1001);
     close_at_s1(chain, 1001);
@@ -320,19 +338,19 @@ TEST_CASE("lb: idle connections expire by their state's timeout, both entries")
     chain.run("in", packet(Eth{}, Ipv4{.dst = "10.2.0.2"}, Udp{.sport = 1003, .dport = 53}));
     open_at_s1(chain, 1004);
     chain.run("in", to_vip(1004, FIN | ACK));
-    CHECK(entries(chain) == 6);
+    CHECK(kept(chain) == 3);
     CHECK(connections(chain) == 5);
     std::this_thread::sleep_for(std::chrono::milliseconds{1300});
     chain.poll();
     CHECK(state(chain, 1000) == "established");
     CHECK(state(chain, 1004) == "fin");
-    CHECK(entries(chain) == 4);
+    CHECK(kept(chain) == 2);
     CHECK(connections(chain) == 2);
 }
 
 TEST_CASE("lb: a connection is idle only if both of its directions are")
 {
-    Chain chain{config(s1, "", "    timeouts: {udp: 1s}\n")};
+    Chain chain{config(s1, "", "    max_connections: 1000\n    timeouts: {udp: 1s}\n")};
     const auto there = packet(Eth{}, Ipv4{.dst = "10.2.0.2"}, Udp{.sport = 1003, .dport = 53});
     const auto back =
         packet(Eth{}, Ipv4{.src = "10.3.1.2", .dst = "10.1.0.2"}, Udp{.sport = 5353, .dport = 1003});

@@ -83,7 +83,7 @@ TEST_CASE("lb: an echo request to a VIP is answered, whatever its size, with tag
                                           Icmpv6{.type = 129, .rest = rest}, payload));
         }
     }
-    CHECK(entries(chain) == 0);
+    CHECK(kept(chain) == 0);
 }
 
 TEST_CASE("lb: echo requests that must not be answered are not")
@@ -116,7 +116,7 @@ TEST_CASE("lb: ICMP errors about no connection, or not for who sent what they qu
     const Tcp tcp{.sport = 80, .dport = 1234};
     const auto early = error("10.2.0.2", {reply, tcp});
     CHECK(forwarded_as(chain.run("in", early), early));
-    CHECK(entries(chain) == 0);
+    CHECK(kept(chain) == 0);
 
     open_at_s1(chain, 1234);
     Ipv4 fragment = reply;
@@ -131,17 +131,17 @@ TEST_CASE("lb: ICMP errors about no connection, or not for who sent what they qu
         error("10.2.0.2", {}),
     };
     for (const auto& frame : frames) CHECK(forwarded_as(chain.run("in", frame), frame));
-    CHECK(entries(chain) == 2);
+    CHECK(kept(chain) == 1);
 }
 
 TEST_CASE("lb: an ICMP error does not keep a connection alive")
 {
-    Chain chain{config(s1)};
+    Chain chain{config(s1, "", "    max_connections: 100\n")};
     open_at_s1(chain, 1234);
     const auto seen = [&] {
         std::string all;
-        chain.map("lb", "lb_connections").for_each<lb_tuple, lb_connection>([&](const auto&, const lb_connection& entry) {
-            all.append(reinterpret_cast<const char*>(&entry), sizeof entry);
+        chain.map("lb", "lb_connections").for_each<std::uint32_t, lb_set>([&](const auto&, const lb_set& set) {
+            all.append(reinterpret_cast<const char*>(&set), sizeof set);
         });
         return all;
     };

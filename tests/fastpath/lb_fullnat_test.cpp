@@ -78,18 +78,18 @@ TEST_CASE("lb: what comes to the pool and belongs to no connection passes untouc
 
 TEST_CASE("lb: in fullnat a connection that selects anew or expires leaves nothing behind")
 {
-    Chain chain{fullnat(s1, "    timeouts: {syn: 1s, fin: 1s, established: 1s, udp: 1s}\n")};
+    Chain chain{fullnat(s1, "    max_connections: 1000\n    timeouts: {syn: 1s, fin: 1s, established: 1s, udp: 1s}\n")};
     open(chain, 1234);
-    CHECK(entries(chain) == 2);
+    CHECK(kept(chain) == 1);
     CHECK(translations(chain) == 2);
     chain.reload(config(s1_down + "," + s2, ", mode: fullnat",
-                        "    nat_pool: 10.9.0.1\n    timeouts: {syn: 1s, fin: 1s, established: 1s, udp: 1s}\n"));
+                        "    nat_pool: 10.9.0.1\n    max_connections: 1000\n    timeouts: {syn: 1s, fin: 1s, established: 1s, udp: 1s}\n"));
     CHECK(destination(chain.run("in", to_vip(1234, ACK))) == "10.3.2.2 80");
-    CHECK(entries(chain) == 2);
+    CHECK(connections(chain) == 1);
     CHECK(translations(chain) == 2);
     std::this_thread::sleep_for(std::chrono::milliseconds{1300});
     chain.poll();
-    CHECK(entries(chain) == 0);
+    CHECK(connections(chain) == 0);
     CHECK(translations(chain) == 0);
 }
 
@@ -108,10 +108,7 @@ TEST_CASE("lb: where all ports of the pool are in use, new connections are dropp
         reply.protocol = IPPROTO_TCP;
         taken.push_back(reply);
     }
-    lb_connection entry{};
-    entry.direction = LB_TO_CLIENT;
-    entry.flags = LB_FULLNAT;
-    chain.map("lb", "lb_connections").update_batch(taken, std::vector<lb_connection>(taken.size(), entry));
+    chain.map("lb", "lb_fullnat").update_batch(taken, std::vector<lb_tuple>(taken.size()));
     CHECK(dropped(chain.run("in", to_vip(1235, SYN))) == "tuple_taken");
     CHECK(destination(chain.run("in", to_vip(1234, ACK))) == "10.3.1.2 8080");
 }

@@ -70,15 +70,6 @@ inline std::string destination(const Result& result)
     return Address::from(result.packet.dst).text() + " " + std::to_string(ntohs(result.packet.dport));
 }
 
-inline std::size_t entries(Chain& chain)
-{
-    std::size_t count = 0;
-    chain.map("lb", "lb_connections").for_each<lb_tuple, lb_connection>([&](const auto&, const auto&) {
-        ++count;
-    });
-    return count;
-}
-
 /// Connections that are known, half-open ones too.
 inline std::size_t connections(Chain& chain)
 {
@@ -89,6 +80,12 @@ inline std::size_t connections(Chain& chain)
 inline int tracked(Chain& chain, const char* counter)
 {
     return chain.query("lb", "tracking").at(counter).to_number<int>();
+}
+
+/// Connections that keep their places: both sides have spoken.
+inline int kept(Chain& chain)
+{
+    return tracked(chain, "connections");
 }
 
 /// State of the connection from this client's port; "none" where there is none.

@@ -189,7 +189,7 @@ TEST_CASE("lb: what is not for a service passes untouched and leaves no entry")
         CHECK(forwarded_as(result, frame));
         CHECK(result.plugins.at("lb") == boost::json::object{});
     }
-    CHECK(entries(chain) == 0);
+    CHECK(kept(chain) == 0);
 }
 
 TEST_CASE("lb: only replies of tracked connections are rewritten, not whatever comes from a server's port")

@@ -251,5 +251,5 @@ TEST_CASE("lb local: packets to a proxy's service are this machine's, untouched;
     CHECK(local.verdict == EVNF_LOCAL);
     CHECK(local.frame == to(80));
     CHECK(chain.run("in", to(81)).verdict == EVNF_FORWARD);
-    CHECK(entries(chain) == 0);
+    CHECK(kept(chain) == 0);
 }

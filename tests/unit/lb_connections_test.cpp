@@ -10,38 +10,49 @@ using evnf::lb::name_of;
 
 namespace {
 
-std::string_view tcp(unsigned to_server, unsigned to_client)
+/// Of a connection that is kept, when its sides have said this.
+std::string_view kept(lb_head by_client, lb_head by_server)
 {
-    return name_of(lb_state_of(IPPROTO_TCP, static_cast<__u8>(to_server), static_cast<__u8>(to_client)));
+    return name_of(lb_state_of(LB_USED | LB_ANSWERED | LB_KEPT | lb_said(by_client, LB_TO_SERVER) | lb_said(by_server, LB_TO_CLIENT)));
 }
 
 } // namespace
 
-TEST_CASE("lb states: a connection is established when both sides have said more than SYN")
+TEST_CASE("lb states: a connection is established when it is kept")
 {
-    CHECK(tcp(0, 0) == "syn");
-    CHECK(tcp(0, LB_OPEN) == "syn"); // SYN, SYN-ACK
-    CHECK(tcp(LB_OPEN, 0) == "syn"); // picked up in its midst; nothing heard of the server yet
-    CHECK(tcp(LB_OPEN, LB_OPEN) == "established");
+    CHECK(name_of(lb_state_of(LB_USED)) == "syn");
+    CHECK(name_of(lb_state_of(LB_USED | LB_ANSWERED)) == "syn");
+    CHECK(kept(0, 0) == "established");
+    CHECK(kept(LB_ACKED, LB_ACKED) == "established");
 }
 
-TEST_CASE("lb states: one FIN half closes, two close, and a FIN that nobody answers proves nothing")
+TEST_CASE("lb states: one FIN half closes, two close")
 {
-    CHECK(tcp(LB_OPEN | LB_FIN, LB_OPEN) == "fin");
-    CHECK(tcp(LB_OPEN, LB_OPEN | LB_FIN) == "fin");
-    CHECK(tcp(LB_OPEN | LB_FIN, LB_OPEN | LB_FIN) == "closed");
-    CHECK(tcp(LB_OPEN | LB_FIN, 0) == "syn");
+    CHECK(kept(LB_FIN, 0) == "fin");
+    CHECK(kept(0, LB_FIN) == "fin");
+    CHECK(kept(LB_FIN, LB_FIN) == "closed");
 }
 
 TEST_CASE("lb states: a reset closes whoever sends it")
 {
-    CHECK(tcp(LB_OPEN | LB_RST, LB_OPEN) == "closed");
-    CHECK(tcp(0, LB_OPEN | LB_RST) == "closed"); // connection refused
+    CHECK(kept(LB_RST, 0) == "closed");
+    CHECK(kept(LB_FIN, LB_RST) == "closed");
 }
 
 TEST_CASE("lb states: UDP has one")
 {
-    CHECK(name_of(lb_state_of(IPPROTO_UDP, LB_OPEN, LB_OPEN)) == "udp");
+    CHECK(name_of(lb_state_of(LB_USED | LB_UDP)) == "udp");
+    CHECK(name_of(lb_state_of(LB_USED | LB_UDP | LB_ANSWERED | LB_KEPT)) == "udp");
+}
+
+TEST_CASE("lb states: idle is what the latest packet says, also when the clock comes round and for a packet of just now")
+{
+    constexpr std::uint64_t unit = 1 << LB_SEEN_SHIFT;
+    for (const std::uint64_t then : {std::uint64_t{0}, std::uint64_t{0xffffff00}, std::uint64_t{0x1fffffff0}}) {
+        CHECK(lb_idle(LB_USED | LB_KEPT | lb_seen_at(then), then) == 0);
+        CHECK(lb_idle(LB_USED | LB_KEPT | lb_seen_at(then), then + 1000 * unit) == 1000 * unit);
+        CHECK(lb_idle(LB_USED | LB_KEPT | lb_seen_at(then + unit), then) == -static_cast<int>(unit));
+    }
 }
 
 TEST_CASE("lb states: each has its timeout, in jiffies; a half-closed connection waits minutes, not hours")
@@ -52,7 +63,6 @@ TEST_CASE("lb states: each has its timeout, in jiffies; a half-closed connection
     CHECK(limits.of(LB_STATE_FIN) == 300 * 250);
     CHECK(limits.of(LB_STATE_CLOSED) == 9 * 250);
     CHECK(limits.of(LB_STATE_UDP) == 11 * 250);
-    CHECK(limits.shortest() == 7 * 250);
     CHECK(Limits({.established = 60s, .fin = 9s}, 250).of(LB_STATE_FIN) == 60 * 250);
     CHECK(Limits({.fin = 1h}, 250).of(LB_STATE_FIN) == 3600 * 250);
 }
