@@ -120,7 +120,7 @@ const Fd* StateStore::fitting(const std::string& owner, const std::string& name,
     if (found == maps_.end() || discarded_.contains(owner)) return nullptr;
     const MapInfo have = MapRef{found->second.get(), name}.info();
     if (have == wanted) return &found->second;
-    if (is_hash(have) && differs_in_size_only(have, wanted))
+    if (differs_in_size_only(have, wanted))
         log_.info("{}: state map {} goes from {} to {} entries", owner, name, have.max_entries, wanted.max_entries);
     else
         log_.warn("{}: state map {} has another layout: its content is not kept", owner, name);

@@ -74,14 +74,32 @@ __noinline int lb_translate_rare(evnf_ctx *ctx)
 	return lb_translate_both(ctx, pkt, scratch);
 }
 
+static __always_inline int lb_translate_one(evnf_ctx *ctx, struct evnf_packet *pkt, enum lb_direction direction,
+					    const struct lb_change *change)
+{
+	lb_count(pkt, change->backend);
+	if (direction == LB_TO_SERVER)
+		return evnf_rewrite_destination(ctx, pkt, &change->address, change->port);
+	return evnf_rewrite_source(ctx, pkt, &change->address, change->port);
+}
+
 /* What a connection does to its packet: one end, of a packet that nothing follows. */
 static __always_inline int lb_translate(evnf_ctx *ctx, struct evnf_packet *pkt, enum lb_direction direction,
 					const struct lb_change *change)
 {
 	if (pkt->fragment || change->fullnat)
 		return lb_translate_rare(ctx);
-	lb_count(pkt, change->backend);
-	if (direction == LB_TO_SERVER)
-		return evnf_rewrite_destination(ctx, pkt, &change->address, change->port);
-	return evnf_rewrite_source(ctx, pkt, &change->address, change->port);
+	return lb_translate_one(ctx, pkt, direction, change);
+}
+
+/* The same for the first packet, by scratch->change. */
+static __always_inline int lb_translate_first(evnf_ctx *ctx, struct evnf_packet *pkt, enum lb_direction direction,
+					      struct lb_scratch *scratch)
+{
+	if (!pkt->fragment && !scratch->change.fullnat)
+		return lb_translate_one(ctx, pkt, direction, &scratch->change);
+	lb_read_tuple(pkt, &scratch->before);
+	if (!lb_apply(scratch, direction, &scratch->change))
+		return evnf_drop(EVNF_REASON_TUPLE_TAKEN);
+	return lb_translate_both(ctx, pkt, scratch);
 }

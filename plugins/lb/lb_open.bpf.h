@@ -46,7 +46,7 @@ static __always_inline bool lb_claim_room(const struct evnf_packet *pkt, __u64 m
 	lb_head before;
 
 	place->set = lb_set_at(mixed);
-	if (!place->set || !lb_find_room(place, pkt->now))
+	if (!place->set || !lb_find_room(place, lb_home_of(mixed), pkt->now))
 		return false;
 	before = place->head;
 	if (!lb_claim(place) || place->way >= LB_WAYS)
@@ -201,11 +201,11 @@ __noinline int lb_begin(evnf_ctx *ctx)
 		return lb_translate_both(ctx, pkt, scratch);
 	service = lb_find_service(pkt);
 	if (!service)
-		return lb_adopt(pkt, &scratch->change) ? lb_translate(ctx, pkt, LB_TO_CLIENT, &scratch->change) : EVNF_NEXT;
+		return lb_adopt(pkt, &scratch->change) ? lb_translate_first(ctx, pkt, LB_TO_CLIENT, scratch) : EVNF_NEXT;
 	if (service->local)
 		return EVNF_LOCAL;
 	evnf_note(pkt, (__u64)(service->index + 1) << 32);
 	lb_forget_former(pkt);
 	decision = lb_open(pkt, service, &scratch->change);
-	return decision == EVNF_NEXT ? lb_translate(ctx, pkt, LB_TO_SERVER, &scratch->change) : decision;
+	return decision == EVNF_NEXT ? lb_translate_first(ctx, pkt, LB_TO_SERVER, scratch) : decision;
 }

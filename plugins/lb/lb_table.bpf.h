@@ -127,7 +127,24 @@ static __always_inline struct lb_set *lb_set_at(__u64 mixed)
 	return bpf_map_lookup_elem(&lb_connections, &index);
 }
 
-/* Finds the connection; false where there is none, or in fullnat, whose servers do not know the client. */
+/*
+ * The way that a connection is given where that is free. It is looked at first:
+ * what it holds is then fetched together with the set's first line.
+ */
+static __always_inline __u32 lb_home_of(__u64 mixed)
+{
+	return (mixed >> 8 & 0xff) * LB_WAYS >> 8;
+}
+
+/* Whether place->way has the connection; not in fullnat by its server, who does not know the client. */
+static __always_inline bool lb_is_at(struct lb_place *place, const struct lb_ends *ends, enum lb_direction direction, __u64 now)
+{
+	place->head = lb_read_head(place->set, place->way);
+	return lb_is_of(&place->set->ways[place->way], ends, direction) && lb_is_remembered(place->head, ends->protocol, now) &&
+	       !(direction == LB_TO_CLIENT && place->head & LB_FULLNAT);
+}
+
+/* Finds the connection; false where there is none. */
 static __always_inline bool lb_locate(const struct lb_ends *ends, enum lb_direction direction, __u64 now,
 				      struct lb_place *place)
 {
@@ -138,15 +155,16 @@ static __always_inline bool lb_locate(const struct lb_ends *ends, enum lb_direct
 	place->set = lb_set_at(mixed);
 	if (!place->set)
 		return false;
+	place->way = lb_home_of(mixed);
+	if (place->set->tags[place->way] == lb_tag_of(mixed) && lb_is_at(place, ends, direction, now))
+		return true;
 	ways = lb_ways_with(place->set, lb_tag_of(mixed));
+#pragma clang loop unroll(disable)
 	for (int i = 0; i < LB_WAYS; i++) {
 		place->way = lb_first_of(ways);
 		if (place->way >= LB_WAYS)
 			return false;
-		place->head = lb_read_head(place->set, place->way);
-		if (lb_is_remembered(place->head, ends->protocol, now) &&
-		    !(direction == LB_TO_CLIENT && place->head & LB_FULLNAT) &&
-		    lb_is_of(&place->set->ways[place->way], ends, direction))
+		if (lb_is_at(place, ends, direction, now))
 			return true;
 		ways &= ways - 1;
 	}
@@ -189,15 +207,18 @@ static __always_inline void lb_publish(struct lb_place *place, lb_head flags)
 }
 
 /*
- * The way for a new connection of the set: a free one, else that which was quiet
- * for longest of those that are not kept. False where there is none, which is
- * only for a moment: one is left when the others are kept.
+ * A way for a new connection: its home or another free one, else that which was
+ * quiet for longest of those that are not kept. False where there is none, which
+ * is only for a moment: one is left when the others are kept.
  */
-static __always_inline bool lb_find_room(struct lb_place *place, __u64 now)
+static __always_inline bool lb_find_room(struct lb_place *place, __u32 home, __u64 now)
 {
 	__s32 longest = -1;
 
-	for (__u32 way = 0; way < LB_WAYS; way++) {
+	place->way = LB_WAYS;
+	place->head = 0;
+	for (__u32 i = 0; i < LB_WAYS; i++) {
+		__u32 way = home + i < LB_WAYS ? home + i : home + i - LB_WAYS;
 		lb_head head = lb_read_head(place->set, way);
 		__s32 idle = head & LB_USED ? lb_idle(head, now) : 0x7fffffff;
 
@@ -207,7 +228,7 @@ static __always_inline bool lb_find_room(struct lb_place *place, __u64 now)
 		place->way = way;
 		place->head = head;
 	}
-	return longest >= 0;
+	return place->way < LB_WAYS;
 }
 
 static __always_inline __u32 lb_count_kept(const struct lb_set *set)

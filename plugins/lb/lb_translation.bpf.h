@@ -110,28 +110,32 @@ static __always_inline bool lb_look_up_both(struct lb_scratch *scratch)
 	return both;
 }
 
-/* scratch->before to scratch->after, of one direction in dnat. */
+/* scratch->before to scratch->after by what a connection changes of its packets of this direction. */
+static __always_inline bool lb_apply(struct lb_scratch *scratch, enum lb_direction direction, const struct lb_change *change)
+{
+	scratch->backend = change->backend;
+	if (change->fullnat)
+		return lb_look_up_both(scratch);
+	scratch->after = scratch->before;
+	if (direction == LB_TO_SERVER) {
+		scratch->after.dst = change->address;
+		scratch->after.dport = change->port;
+	} else {
+		scratch->after.src = change->address;
+		scratch->after.sport = change->port;
+	}
+	return true;
+}
+
 static __always_inline bool lb_peek_direction(struct lb_scratch *scratch, enum lb_direction direction, __u64 now)
 {
 	struct lb_ends ends = lb_ends_of_tuple(&scratch->before, direction);
-	struct lb_change change;
 	struct lb_place place;
 
 	if (!lb_locate(&ends, direction, now, &place))
 		return false;
-	lb_read_change(&place, direction, &change);
-	scratch->backend = change.backend;
-	if (change.fullnat)
-		return lb_look_up_both(scratch);
-	scratch->after = scratch->before;
-	if (direction == LB_TO_SERVER) {
-		scratch->after.dst = change.address;
-		scratch->after.dport = change.port;
-	} else {
-		scratch->after.src = change.address;
-		scratch->after.sport = change.port;
-	}
-	return lb_is_still(place.head, lb_read_head(place.set, place.way));
+	lb_read_change(&place, direction, &scratch->change);
+	return lb_is_still(place.head, lb_read_head(place.set, place.way)) && lb_apply(scratch, direction, &scratch->change);
 }
 
 /* What a packet with the tuple scratch->before becomes: scratch->after. False where nothing is known of it. Leaves no trace. */
