@@ -53,6 +53,14 @@ struct lb_service {
 };
 EVNF_STATIC_ASSERT(sizeof(struct lb_service) == 32);
 
+/* lb_vips, by address: what packets without ports may be meant for. */
+struct lb_vip {
+	__u8 tcp, udp; /* some service takes it */
+	__u8 local;    /* of proxies on this machine, all of its services: the address is this machine's own */
+	__u8 pad;
+};
+EVNF_STATIC_ASSERT(sizeof(struct lb_vip) == 4);
+
 /*
  * Part of a service's selection table: slot -> backend. Slot s is in page
  * s / LB_PAGE after the first. A service has room for two tables: lb_tables, by
