@@ -174,7 +174,7 @@ EVNF_STAGE(lb, ctx, pkt)
 		fresh.direction = LB_TO_CLIENT;
 		if (!lb_find_opening(pkt, &tuple, &fresh, &head) &&
 		    !(lb_adopt(pkt, &tuple) && lb_find_opening(pkt, &tuple, &fresh, &head)))
-			return EVNF_NEXT;
+			return pkt->fragment ? lb_leave_first() : EVNF_NEXT;
 	}
 	return lb_translate_by(ctx, pkt, &fresh);
 }

@@ -59,9 +59,26 @@ __noinline int lb_follow_first(evnf_ctx *ctx)
 	fragment = bpf_map_lookup_elem(&lb_fragments, &scratch->fragment_key);
 	if (!fragment || pkt->now - fragment->seen >= LB_FRAGMENT_JIFFIES)
 		return lb_decide_early(pkt);
+	if (fragment->backend == LB_NO_BACKEND)
+		return EVNF_NEXT;
 	lb_count(pkt, fragment->backend);
 	if (!lb_readdress(ctx, pkt, &fragment->src, &fragment->dst, &difference))
 		return evnf_drop(EVNF_REASON_TRUNCATED);
+	return EVNF_NEXT;
+}
+
+/* A first fragment that no service or connection has taken: those that follow one to a VIP go on as well. */
+__noinline int lb_leave_first(void)
+{
+	struct evnf_packet *pkt = evnf_current_packet();
+	struct lb_scratch *scratch = lb_scratch();
+
+	if (!pkt || !scratch)
+		return evnf_drop(EVNF_REASON_INTERNAL);
+	if (lb_find_vip(&pkt->dst)) {
+		scratch->entry.backend = LB_NO_BACKEND;
+		lb_remember_first(pkt, scratch);
+	}
 	return EVNF_NEXT;
 }
 

@@ -180,7 +180,7 @@ struct lb_pools {
 	__u32 count; /* of both */
 };
 
-/* lb_fragments: what the later fragments of a packet are given. */
+/* lb_fragments: what the later fragments of a packet are given. Without a backend, they go on as they are. */
 struct lb_fragment {
 	union evnf_address src, dst;
 	__u64 seen; /* jiffies */

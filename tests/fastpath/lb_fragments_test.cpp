@@ -71,6 +71,20 @@ TEST_CASE("lb: later fragments of what no service of the VIP can take go on unto
         later6("2001:db8:1::2", "2001:db8:2::8", IPPROTO_DSTOPTS),
     };
     for (const auto& frame : ours) CHECK(dropped(chain.run("in", frame)) == "fragment");
+
+    const auto other_port = first("10.1.0.2", 4000, "10.2.0.8", 54);
+    CHECK(forwarded_as(chain.run("in", other_port), other_port));
+    CHECK(forwarded_as(chain.run("in", later("10.1.0.2", "10.2.0.8")), later("10.1.0.2", "10.2.0.8")));
+}
+
+TEST_CASE("lb: an identification that comes again belongs to the packet that has it now")
+{
+    Chain chain{config(s1)};
+    chain.run("in", first("10.1.0.2", 4000, "10.2.0.2", 53));
+    chain.run("in", first("10.1.0.2", 4000, "10.2.0.2", 54));
+    CHECK(forwarded_as(chain.run("in", later("10.1.0.2", "10.2.0.2")), later("10.1.0.2", "10.2.0.2")));
+    chain.run("in", first("10.1.0.2", 4000, "10.2.0.2", 53));
+    CHECK(forwarded_as(chain.run("in", later("10.1.0.2", "10.2.0.2")), later("10.1.0.2", "10.3.1.2")));
 }
 
 TEST_CASE("lb local: fragments to a proxy's service are this machine's, in whatever order they come")
