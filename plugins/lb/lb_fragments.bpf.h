@@ -31,7 +31,20 @@ static __always_inline void lb_remember_first(const struct evnf_packet *pkt, str
 	bpf_map_update_elem(&lb_fragments, &scratch->fragment_key, fragment, BPF_ANY);
 }
 
-/* A later fragment. One to a VIP whose first was not seen is better lost by name than sent astray. */
+/*
+ * A later fragment that comes before its first, or without. Whose it is only the first
+ * can tell, so it is better lost by name than sent astray; but what is for this
+ * machine's proxies is put together by its own stack.
+ */
+static __always_inline int lb_decide_early(const struct evnf_packet *pkt)
+{
+	const struct lb_vip *vip = lb_find_vip(&pkt->dst);
+
+	if (!vip || !lb_may_be_for(vip, pkt))
+		return EVNF_NEXT;
+	return vip->local ? EVNF_LOCAL : evnf_drop(EVNF_REASON_FRAGMENT);
+}
+
 __noinline int lb_follow_first(evnf_ctx *ctx)
 {
 	struct evnf_packet *pkt = evnf_current_packet();
@@ -44,7 +57,9 @@ __noinline int lb_follow_first(evnf_ctx *ctx)
 	evnf_key_of_fragment(pkt, &scratch->fragment_key);
 	fragment = bpf_map_lookup_elem(&lb_fragments, &scratch->fragment_key);
 	if (!fragment || pkt->now - fragment->seen >= LB_FRAGMENT_JIFFIES)
-		return lb_is_vip(&pkt->dst) ? evnf_drop(EVNF_REASON_FRAGMENT) : EVNF_NEXT;
+		return lb_decide_early(pkt);
+	if (fragment->backend == LB_NO_BACKEND)
+		return EVNF_NEXT;
 	lb_count(pkt, fragment->backend);
 	if (!lb_readdress(ctx, pkt, &fragment->src, &fragment->dst, &difference))
 		return evnf_drop(EVNF_REASON_TRUNCATED);
@@ -58,6 +73,16 @@ static __always_inline int lb_translate_both(evnf_ctx *ctx, struct evnf_packet *
 	if (pkt->fragment == EVNF_FRAGMENT_FIRST)
 		lb_remember_first(pkt, scratch);
 	return lb_rewrite(ctx, pkt, &scratch->after);
+}
+
+/* No service or connection takes the packet. The fragments that follow one to a VIP go on as well. */
+static __always_inline int lb_leave(const struct evnf_packet *pkt, struct lb_scratch *scratch)
+{
+	if (pkt->fragment && lb_find_vip(&pkt->dst)) {
+		scratch->backend = LB_NO_BACKEND;
+		lb_remember_first(pkt, scratch);
+	}
+	return EVNF_NEXT;
 }
 
 /* What the short way leaves out: a first fragment, or both ends. */

@@ -192,6 +192,7 @@ static __always_inline int lb_translate_error(evnf_ctx *ctx, struct evnf_packet 
 __noinline int lb_other_protocol(evnf_ctx *ctx)
 {
 	struct evnf_packet *pkt = evnf_current_packet();
+	const struct lb_vip *vip;
 
 	if (!pkt)
 		return evnf_drop(EVNF_REASON_INTERNAL);
@@ -201,7 +202,8 @@ __noinline int lb_other_protocol(evnf_ctx *ctx)
 		evnf_pull(ctx);
 	if (lb_is_error(pkt))
 		return lb_translate_error(ctx, pkt);
-	if (!lb_is_echo_request(pkt) || pkt->ip_options || !lb_is_vip(&pkt->dst))
+	vip = lb_find_vip(&pkt->dst);
+	if (!lb_is_echo_request(pkt) || pkt->ip_options || !vip || vip->local)
 		return EVNF_NEXT;
 	return pkt->fragment ? evnf_drop(EVNF_REASON_FRAGMENT) : lb_answer_echo(ctx, pkt);
 }

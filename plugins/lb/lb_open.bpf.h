@@ -201,7 +201,7 @@ __noinline int lb_begin(evnf_ctx *ctx)
 		return lb_translate_both(ctx, pkt, scratch);
 	service = lb_find_service(pkt);
 	if (!service)
-		return lb_adopt(pkt, &scratch->change) ? lb_translate_first(ctx, pkt, LB_TO_CLIENT, scratch) : EVNF_NEXT;
+		return lb_adopt(pkt, &scratch->change) ? lb_translate_first(ctx, pkt, LB_TO_CLIENT, scratch) : lb_leave(pkt, scratch);
 	if (service->local)
 		return EVNF_LOCAL;
 	evnf_note(pkt, (__u64)(service->index + 1) << 32);

@@ -53,6 +53,14 @@ struct lb_service {
 };
 EVNF_STATIC_ASSERT(sizeof(struct lb_service) == 32);
 
+/* lb_vips, by address: what packets without ports may be meant for. */
+struct lb_vip {
+	__u8 tcp, udp; /* some service takes it */
+	__u8 local;    /* of proxies on this machine, all of its services: the address is this machine's own */
+	__u8 pad;
+};
+EVNF_STATIC_ASSERT(sizeof(struct lb_vip) == 4);
+
 /*
  * Part of a service's selection table: slot -> backend. Slot s is in page
  * s / LB_PAGE after the first. A service has room for two tables: lb_tables, by
@@ -229,7 +237,7 @@ struct lb_pools {
 	__u32 count; /* of both */
 };
 
-/* lb_fragments: what the later fragments of a packet are given. */
+/* lb_fragments: what the later fragments of a packet are given. Without a backend, they go on as they are. */
 struct lb_fragment {
 	union evnf_address src, dst;
 	__u64 seen; /* jiffies */

@@ -55,6 +55,18 @@ std::vector<std::string> names_of(const Settings& settings)
     return names;
 }
 
+/// By address: services may share one.
+std::map<Address, lb_vip> vips_of(const std::vector<Service>& services)
+{
+    std::map<Address, lb_vip> vips;
+    for (const auto& service : services) {
+        auto& vip = vips[service.vip];
+        (service.protocol == IPPROTO_TCP ? vip.tcp : vip.udp) = 1;
+        vip.local = service.mode == Mode::local;
+    }
+    return vips;
+}
+
 /// A secret that clients cannot aim by, drawn once: a new one would move every slot's clients.
 lb_hash_key drawn_key(const MapRef& map)
 {
@@ -136,12 +148,12 @@ void Placement::fill(const Maps& maps) const
         lb_service_key place{};
         place.vip = service.vip.raw;
         place.protocol = service.protocol;
-        if (service.mode != Mode::local) vips.update(place.vip, i);
         place.port = htons(service.port);
         services.update(place, lb_service{i, service.slots, service.by_source, service.mode == Mode::fullnat,
                                           service.mode == Mode::local, {}, key});
         if (service.adopt) fill_servers(service, servers);
     }
+    for (const auto& [address, vip] : vips_of(settings_.services)) vips.update(address.raw, vip);
     fill_pool(maps);
 }
 

@@ -7,9 +7,7 @@ lab_up
 text=$(head -c 250 /dev/zero | tr '\0' t)
 {
     printf 'address=/www.evnf.test/192.0.2.80\n'
-    printf 'txt-record=big.evnf.test'
-    for _ in {1..12}; do printf ',%s' "$text"; done
-    printf '\n'
+    for _ in {1..12}; do printf 'txt-record=big.evnf.test,%s\n' "$text"; done
 } >"$LAB_DIR/dns.conf"
 for host in s1 s2; do
     in_ns "$host" dnsmasq --keep-in-foreground --conf-file="$LAB_DIR/dns.conf" --no-resolv --no-hosts --bind-interfaces \

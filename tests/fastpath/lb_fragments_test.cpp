@@ -15,9 +15,9 @@ Frame first(const char* src, std::uint16_t sport, const char* dst, std::uint16_t
 }
 
 /// Its bytes read as port 53, if they were ports.
-Frame later(const char* src, const char* dst, std::uint16_t id = 5)
+Frame later(const char* src, const char* dst, std::uint16_t id = 5, std::uint8_t protocol = IPPROTO_UDP)
 {
-    return packet(Eth{}, Ipv4{.src = src, .dst = dst, .id = id, .fragment_offset = 64, .protocol = IPPROTO_UDP},
+    return packet(Eth{}, Ipv4{.src = src, .dst = dst, .id = id, .fragment_offset = 64, .protocol = protocol},
                   Payload{std::string{"\x0f\xa0\x00\x35more", 8}});
 }
 
@@ -49,6 +49,65 @@ TEST_CASE("lb: a later fragment whose first was not seen is dropped by name, to 
     CHECK(dropped(chain.run("in", later("10.1.0.3", "10.2.0.2"))) == "fragment");
     CHECK(forwarded_as(chain.run("in", later("10.1.0.2", "10.2.0.3")), later("10.1.0.2", "10.2.0.3")));
     CHECK(dropped(chain.run("in", later6("2001:db8:1::2", "2001:db8:2::2", IPPROTO_TCP))) == "fragment");
+}
+
+TEST_CASE("lb: later fragments of what no service of the VIP can take go on untouched, with or without their first")
+{
+    Chain chain{config(s1, "", "      - {name: names, vip: 10.2.0.8, port: 53, proto: udp, backends: [" + s1 + "]}\n"
+                               "      - {name: names6, vip: \"2001:db8:2::8\", port: 53, proto: udp, backends: "
+                               "[{name: n6, address: \"2001:db8:3::8\"}]}\n")};
+    const std::vector<Frame> others{
+        later("10.1.0.2", "10.2.0.8", 5, IPPROTO_TCP),
+        later("10.1.0.2", "10.2.0.8", 5, IPPROTO_GRE),
+        later6("2001:db8:1::2", "2001:db8:2::8", IPPROTO_TCP),
+        later6("2001:db8:1::2", "2001:db8:2::8", IPPROTO_ESP),
+    };
+    for (const auto& frame : others) CHECK(forwarded_as(chain.run("in", frame), frame));
+    const std::vector<Frame> ours{
+        later("10.1.0.2", "10.2.0.8"),
+        later("10.1.0.2", "10.2.0.8", 5, IPPROTO_ICMP),
+        later6("2001:db8:1::2", "2001:db8:2::8", IPPROTO_UDP),
+        later6("2001:db8:1::2", "2001:db8:2::8", IPPROTO_ICMPV6),
+        later6("2001:db8:1::2", "2001:db8:2::8", IPPROTO_DSTOPTS),
+    };
+    for (const auto& frame : ours) CHECK(dropped(chain.run("in", frame)) == "fragment");
+
+    const auto other_port = first("10.1.0.2", 4000, "10.2.0.8", 54);
+    CHECK(forwarded_as(chain.run("in", other_port), other_port));
+    CHECK(forwarded_as(chain.run("in", later("10.1.0.2", "10.2.0.8")), later("10.1.0.2", "10.2.0.8")));
+}
+
+TEST_CASE("lb: an identification that comes again belongs to the packet that has it now")
+{
+    Chain chain{config(s1)};
+    chain.run("in", first("10.1.0.2", 4000, "10.2.0.2", 53));
+    chain.run("in", first("10.1.0.2", 4000, "10.2.0.2", 54));
+    CHECK(forwarded_as(chain.run("in", later("10.1.0.2", "10.2.0.2")), later("10.1.0.2", "10.2.0.2")));
+    chain.run("in", first("10.1.0.2", 4000, "10.2.0.2", 53));
+    CHECK(forwarded_as(chain.run("in", later("10.1.0.2", "10.2.0.2")), later("10.1.0.2", "10.3.1.2")));
+}
+
+TEST_CASE("lb local: fragments to a proxy's service are this machine's, in whatever order they come")
+{
+    Chain chain{config(s1, "", "      - {name: own, vip: 10.2.0.9, port: 53, proto: udp, mode: local}\n"
+                               "      - {name: own6, vip: \"2001:db8:2::9\", port: 53, proto: udp, mode: local}\n")};
+    const auto start6 = packet(Eth{}, Ipv6{.dst = "2001:db8:2::9"}, Fragment{.more = true, .id = 9, .next = IPPROTO_UDP},
+                               Udp{.sport = 4000, .dport = 53, .length = 600, .checksum = 0x1234}, Payload{std::string(496, 'x')});
+    const std::vector<Frame> in_order{
+        first("10.1.0.2", 4000, "10.2.0.9", 53),
+        later("10.1.0.2", "10.2.0.9"),
+        start6,
+        later6("2001:db8:1::2", "2001:db8:2::9", IPPROTO_UDP),
+    };
+    const auto check = [&](const Frame& frame) {
+        const auto result = chain.run("in", frame);
+        CHECK(result.verdict == EVNF_LOCAL);
+        CHECK(result.frame == frame);
+    };
+    for (auto frame = in_order.rbegin(); frame != in_order.rend(); ++frame) check(*frame);
+    for (const auto& frame : in_order) check(frame);
+    const auto other = later("10.1.0.2", "10.2.0.9", 5, IPPROTO_TCP);
+    CHECK(forwarded_as(chain.run("in", other), other));
 }
 
 TEST_CASE("lb: fragments of IPv6 belong together whatever header they say comes next")

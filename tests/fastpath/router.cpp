@@ -60,7 +60,6 @@ Action action_of(__u32 returned, const evnf_packet& packet)
     switch (returned) {
     case XDP_PASS: return unresolved ? Action::unresolved : Action::to_kernel;
     case XDP_REDIRECT: return Action::sent;
-    case XDP_TX: return Action::sent_back;
     default: return Action::dropped;
     }
 }

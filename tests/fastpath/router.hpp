@@ -19,8 +19,7 @@ namespace evnf::test {
 enum class Action {
     dropped,
     to_kernel,
-    sent,       ///< out of another port, with its MAC addresses
-    sent_back,  ///< XDP only, which tells it from the former
+    sent,       ///< out of a port, with the MAC addresses that it needs there
     unresolved, ///< the kernel asks for the next hop's MAC address and sends it
 };
 

@@ -125,11 +125,6 @@ static __always_inline int evnf_reply(evnf_ctx *ctx, struct evnf_packet *pkt)
 			      bpf_redirect(ctx->ifindex, 0);
 }
 
-static __always_inline int evnf_answer(evnf_ctx *ctx, struct evnf_packet *pkt)
-{
-	return evnf_reply(ctx, pkt);
-}
-
 static __always_inline int evnf_redirect(evnf_ctx *ctx, void *devmap, __u32 port, __u32 ifindex)
 {
 	ctx->tc_index = EVNF_RESUME_DONE;

@@ -128,18 +128,12 @@ static __always_inline bool evnf_make_link_header(evnf_ctx *ctx, struct evnf_pac
 	return true;
 }
 
-/* Sends the frame out of the port that it came from. */
-static __always_inline int evnf_reply(evnf_ctx *ctx, struct evnf_packet *pkt)
-{
-	return XDP_TX;
-}
-
 /*
- * As above, for an answer, which may be the only frame for a long time: without
- * an XDP program at the other end, a veth lets what XDP_TX sends lie until some
+ * Sends the frame out of the port that it came from. Not by XDP_TX: without an
+ * XDP program at the other end, a veth lets what that sends lie until some
  * other frame goes the same way (veth_xdp_flush).
  */
-static __always_inline int evnf_answer(evnf_ctx *ctx, struct evnf_packet *pkt)
+static __always_inline int evnf_reply(evnf_ctx *ctx, struct evnf_packet *pkt)
 {
 	return bpf_redirect(ctx->ingress_ifindex, 0);
 }

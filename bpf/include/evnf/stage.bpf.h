@@ -199,7 +199,7 @@ static __always_inline int evnf_finish(evnf_ctx *ctx, struct evnf_packet *pkt, i
 	if (verdict == EVNF_KERNEL || verdict == EVNF_LOCAL)
 		return evnf_leave(ctx, pkt, decision);
 	evnf_record(pkt, decision);
-	return verdict == EVNF_REPLY ? evnf_answer(ctx, pkt) : EVNF_HOOK_DROP;
+	return verdict == EVNF_REPLY ? evnf_reply(ctx, pkt) : EVNF_HOOK_DROP;
 }
 
 #include "slowpath.bpf.h"
