@@ -171,7 +171,8 @@ public:
     /// such promise, every reload makes it anew.
     virtual std::optional<std::string> inputs() const { return std::nullopt; }
     /// Fills the maps of the new generation; no packet can reach it yet. State maps are live:
-    /// only what no live packet uses may be written there.
+    /// only what no live packet uses may be written there. A state map whose size has changed is new: what a hash held the
+    /// daemon copies, what an array held is the plugin's to take over (Host::state() has it).
     virtual void fill(const Maps& maps) { (void)maps; }
     /// The new generation carries traffic. `maps` stays valid until the next commit() or stop().
     virtual void commit(std::shared_ptr<const Maps> maps) noexcept = 0;
