@@ -10,7 +10,7 @@ def headline:
         tc: "hook tc: one TCP connection over veth with GSO on",
         "syn-flood": "A paced TCP flow beside a SYN flood from spoofed sources",
         lb: {
-            "k requests/s": "Web requests: lb, HAProxy, routing; two cores for everything",
+            "k requests/s": "Web requests over veth: lb at tc, HAProxy, routing; two cores for everything",
             ms: "99 % of the answers come within: 36 connections",
             "s of CPU/M requests": "CPU time of the process for a million requests",
             Mpps: "64-byte packets to a VIP, one core for everything"
@@ -42,8 +42,9 @@ def name:
         "tc-forwarder": "entry and forwarder", "tc-chain": "fw, dpi, lb: routed", "tc-vip": "fw, dpi, lb: to a VIP",
         allowed: "SYNs are allowed", denied: "SYNs are denied",
         "chain-routed": "fw, dpi, lb: routed", "chain-vip": "fw, dpi, lb: to a VIP",
-        kept: "kept connections", new: "a new one for each", "kept-p99": "kept connections", "new-p99": "a new one for each",
-        "kept-cpu": "kept connections", "new-cpu": "a new one for each", "udp-64B": "UDP, 256 flows",
+        kept: "kept connections", paced: "kept, with pauses", new: "a new one for each", "kept-p99": "kept connections",
+        "paced-p99": "kept, with pauses", "new-p99": "a new one for each", "kept-cpu": "kept connections",
+        "paced-cpu": "kept, with pauses", "new-cpu": "a new one for each", "udp-64B": "UDP, 256 flows",
         "syn-64B": "SYNs, each new",
         frame: "the loop alone", "to-server-1": "to server: 1 flow", "to-client-1": "to client: 1 flow",
         "to-server-1M": "1M flows", "to-client-1M": "1M flows, back", "to-client-1M-clients": "1M clients", syn: "SYN",

@@ -2,13 +2,17 @@
 # SPDX-License-Identifier: MIT
 # lb beside its alternatives, two cores for everything.
 #
-# Web requests by wrk, 36 connections, to two nginx: over kept connections, and with a new connection for each. The three
-# ways stand side by side and take turns, each through a router of its own:
-#   evnf      this product: a VIP, and lb alone in the chain
+# Web requests by wrk, 36 connections, to two nginx: over kept connections as fast as they go and with a pause before each
+# request, and with a new connection for each. The ways stand side by side and take turns, each through a router of its
+# own, on veth as containers have it, packets of up to 64 kB with their checksums left to the interfaces:
+#   evnf      this product: a VIP, and lb alone in the chain, `hook: tc`
 #   haproxy   HAProxy in TCP mode
-#   linux     the kernel's routing: wrk asks the servers themselves
+#   linux     the kernel's routing: each of wrk's threads asks one of the servers
+#   spread    the kernel's routing: each of wrk's threads asks both, as with evnf and HAProxy, over a multipath route to an
+#             address that both have
 # Besides: 99 % of the answers came within, and the time of a CPU that evnfd and HAProxy take for a million requests, in
-# user space and in system calls.
+# user space and in system calls. Without pauses wrk and nginx want all of both cores, and the slowest answers are those
+# that a server's turn of the scheduler was waited for; with pauses all subjects answer about as many requests.
 #
 # Packets by the generator, 64 bytes, one core for everything, generator and receiver included: UDP of 256 flows, and SYNs
 # each from another address and port, so that each is a new connection. The subjects again, and
@@ -21,9 +25,11 @@ rounds=7 seconds=3
 [[ ${1:-} != --quick ]] || rounds=3 seconds=1
 # As many SYNs as come in a second fit into the kernel's connection tracking, as it comes, and into lb's table.
 readonly CORE=0 FLOWS=256 RATE=10000000 SYN_SECONDS=1 MOST_LOST=0.01
-readonly -A URL=([evnf]="http://$VIP/" [haproxy]=http://10.1.8.1/ [linux]=http://10.3.9.2/)
-readonly -A SERVERS=([evnf]="" [haproxy]="" [linux]="10.3.9.2 10.4.9.2")
-readonly -A HEADER=([kept]="Connection: keep-alive" [new]="Connection: close")
+readonly BOTH=10.5.7.2 # an address of both servers
+readonly -A URL=([evnf]="http://$VIP/" [haproxy]=http://10.1.8.1/ [linux]=http://10.3.9.2/ [spread]="http://$BOTH/")
+readonly -A SERVERS=([evnf]="" [haproxy]="" [linux]="10.3.9.2 10.4.9.2" [spread]="")
+readonly -A HEADER=([kept]="Connection: keep-alive" [paced]="Connection: keep-alive" [new]="Connection: close")
+readonly -A PAUSE_MS=([kept]="" [paced]=2 [new]="")
 declare -A PROCESS
 
 # sample CASE SUBJECT ROUND VALUE UNIT: the value as jq reckons it.
@@ -48,12 +54,25 @@ another_router() {
     s2 ip route add "10.1.$number.0/24" via "10.4.$number.1"
 }
 
+# spread_over_both ROUTER NUMBER: connections to $BOTH by that router, each to the server that its ports say.
+spread_over_both() {
+    local router=$1 number=$2 server
+    for server in s1 s2; do in_ns "$server" ip addr add "$BOTH/32" dev lo; done
+    client ip route add "$BOTH" via "10.1.$number.1"
+    in_ns "$router" sysctl -qw net.ipv4.fib_multipath_hash_policy=1
+    in_ns "$router" ip route add "$BOTH" nexthop via "10.3.$number.2" nexthop via "10.4.$number.2"
+}
+
 web_lab() {
+    # shellcheck disable=SC2034 # read by lab.sh
+    local LAB_OFFLOADS=on
     lab_up
+    another_router spread 7
+    spread_over_both spread 7
     another_router haproxy 8
     another_router linux 9
     start_nginx s1 s2
-    lb_config tcp 80 "$S1" "$S2"
+    lb_config tc tcp 80 "$S1" "$S2"
     start_evnfd "$LAB_DIR/bench.yaml"
     sed 's/@ADDRESS@/10.1.8.1/; s/@S1@/10.3.8.2/; s/@S2@/10.4.8.2/' "$LAB_SOURCE/haproxy.cfg" >"$LAB_DIR/haproxy.cfg"
     # No function here: $! must be HAProxy itself.
@@ -66,13 +85,13 @@ web_lab() {
     done
 }
 
-# lb_config PROTOCOL PORT SERVER…
+# lb_config HOOK PROTOCOL PORT SERVER…
 lb_config() {
-    local protocol=$1 port=$2 backends
-    shift 2
+    local hook=$1 protocol=$2 port=$3 backends
+    shift 3
     backends=$(printf '{name: "%s", address: "%s"}, ' $(printf '%s\n' "$@" | sed 'p'))
     config "$LAB_DIR/bench.yaml" <<YAML
-ports: [{name: eth0, chain: [lb]}, {name: eth1, chain: [lb]}, {name: eth2, chain: [lb]}]
+ports: [{name: eth0, hook: $hook, chain: [lb]}, {name: eth1, hook: $hook, chain: [lb]}, {name: eth2, hook: $hook, chain: [lb]}]
 plugins:
   lb:
     services: [{name: bench, vip: $VIP, port: $port, proto: $protocol, backends: [${backends%, }]}]
@@ -86,7 +105,7 @@ cpu_ns() { awk '{ ns += $1 } END { printf "%.0f", ns }' /proc/"$1"/task/*/scheds
 take_turn() {
     local of=$1 subject=$2 round=$3 process=${PROCESS[$2]:-} before=0 result
     [[ ! $process ]] || before=$(cpu_ns "$process")
-    WRK_SERVERS=${SERVERS[$subject]} start_load turn "$seconds" "${URL[$subject]}" -H "${HEADER[$of]}"
+    WRK_SERVERS=${SERVERS[$subject]} WRK_PAUSE_MS=${PAUSE_MS[$of]} start_load turn "$seconds" "${URL[$subject]}" -H "${HEADER[$of]}"
     finish_load
     assert_load_clean "$of, $subject"
     result=$(cat "$LAB_DIR/turn.json")
@@ -101,8 +120,8 @@ measure_web() {
     web_lab
     for ((round = 1; round <= rounds; round++)); do
         printf '\rweb: round %d of %d ' "$round" "$rounds" >&2
-        for case in kept new; do
-            for subject in linux evnf haproxy; do take_turn "$case" "$subject" "$round"; done
+        for case in kept paced new; do
+            for subject in linux spread evnf haproxy; do take_turn "$case" "$subject" "$round"; done
         done
     done
     printf '\n' >&2
@@ -121,7 +140,7 @@ packet_lab() {
     flood_lab
     case $2 in
     evnf)
-        lb_config "$protocol" "$port" "$S1"
+        lb_config native "$protocol" "$port" "$S1"
         start_evnfd "$LAB_DIR/bench.yaml"
         ;;
     iptables) vnf iptables -t nat -A PREROUTING -d "$VIP" -p "$protocol" --dport "$port" -j DNAT --to-destination "$S1" ;;

@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- Writes what wrk counted as JSON to $WRK_RESULT, errors included when there are none; p99 in microseconds.
--- The threads share the servers of $WRK_SERVERS, addresses, or where there are none all ask the URL's.
-local servers, threads = {}, 0
+-- The threads share the servers of $WRK_SERVERS, addresses, or where there are none all ask the URL's. Each connection
+-- waits for $WRK_PAUSE_MS milliseconds, if given, between an answer and its next request.
+local servers, threads, pause = {}, 0, tonumber(os.getenv("WRK_PAUSE_MS") or "")
 for server in (os.getenv("WRK_SERVERS") or ""):gmatch("%S+") do table.insert(servers, server) end
 
 function setup(thread)
@@ -9,6 +10,9 @@ function setup(thread)
     thread.addr = wrk.lookup(servers[threads % #servers + 1], wrk.port or "http")[1]
     threads = threads + 1
 end
+
+-- wrk calls it for every request if it is there.
+if pause then delay = function() return pause end end
 
 function done(summary, latency)
     local errors = summary.errors
