@@ -51,7 +51,10 @@ static __always_inline bool lb_is_over(lb_head head)
 	return state == LB_STATE_FIN || state == LB_STATE_CLOSED;
 }
 
-/* What the head is after a packet of this direction. A reset ends what is not kept at once. */
+/*
+ * What the head is after a packet of this direction. A reset ends what is not kept
+ * at once; in fullnat that keeps its port, and so its place, until its time is over.
+ */
 static __always_inline lb_head lb_head_after(const struct evnf_packet *pkt, lb_head head, enum lb_direction direction)
 {
 	lb_head after = (head & ~LB_SEEN) | lb_seen_at(pkt->now);
@@ -61,7 +64,7 @@ static __always_inline lb_head lb_head_after(const struct evnf_packet *pkt, lb_h
 	if (pkt->protocol != IPPROTO_TCP)
 		return after;
 	if (!(head & LB_KEPT))
-		return pkt->tcp_flags & TCP_RST ? after & ~LB_USED : after;
+		return pkt->tcp_flags & TCP_RST && !(head & LB_FULLNAT) ? after & ~LB_USED : after;
 	after &= ~lb_said(LB_RST, direction);
 	if (pkt->tcp_flags & TCP_FIN)
 		after |= lb_said(LB_FIN, direction);

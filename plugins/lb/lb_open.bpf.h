@@ -26,17 +26,17 @@ static __always_inline bool lb_begins_anew(const struct evnf_packet *pkt, const 
 
 static __always_inline void lb_forget(struct lb_place *place)
 {
-	lb_head before = place->head;
-
 	for (int i = 0; i < 3; i++) { /* the other direction's packets swap heads, too */
-		before = place->head;
-		if (lb_swap_head(place, before & ~LB_USED))
-			break;
+		lb_head before = place->head;
+
+		if (lb_swap_head(place, before & ~LB_USED)) {
+			if (place->way < LB_WAYS)
+				lb_give_back_port_of(&place->set->ways[place->way], before);
+			return;
+		}
 		if (!lb_is_still(before, place->head))
 			return;
 	}
-	if (place->way < LB_WAYS)
-		lb_give_back_port_of(&place->set->ways[place->way], before);
 }
 
 /* The place for a new connection of these ends, claimed; false where none could be had. */
