@@ -11,13 +11,12 @@ using namespace std::chrono_literals;
 
 constexpr int kPartsPerTurn = 16;
 constexpr auto kBetweenTurns = 100ms;
-constexpr auto kBetweenWalks = 1000ms;
 
 } // namespace
 
 void Sweep::start()
 {
-    after(kBetweenWalks);
+    after(rest_);
 }
 
 void Sweep::stop() noexcept
@@ -43,7 +42,7 @@ void Sweep::turn()
         host_.log().error("{}: {}", what_, error.what());
         whole = true;
     }
-    after(whole ? kBetweenWalks : kBetweenTurns);
+    after(whole ? rest_ : kBetweenTurns);
 }
 
 } // namespace evnf

@@ -91,6 +91,11 @@ Limits::Limits(const Timeouts& timeouts, unsigned jiffies_per_second)
     limits_[LB_STATE_UDP] = jiffies(timeouts.udp);
 }
 
+std::uint32_t Limits::shortest() const
+{
+    return std::min({limits_[LB_STATE_ESTABLISHED], limits_[LB_STATE_FIN], limits_[LB_STATE_CLOSED], limits_[LB_STATE_UDP]});
+}
+
 std::uint32_t sets_for(std::uint32_t max_connections)
 {
     return max_connections / kConnectionsOfSet + 1;

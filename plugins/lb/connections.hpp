@@ -33,6 +33,8 @@ class Limits {
 public:
     Limits(const Timeouts& timeouts, unsigned jiffies_per_second);
     std::uint32_t of(lb_state state) const { return limits_[state]; }
+    /// Of what is kept.
+    std::uint32_t shortest() const;
 
 private:
     std::uint32_t limits_[LB_STATE_UDP + 1];
@@ -62,6 +64,8 @@ public:
     bool expire_some(std::uint64_t now);
 
     void for_each(std::uint64_t now, const std::function<void(const Connection&)>& visit) const;
+
+    const Limits& limits() const noexcept { return limits_; }
 
     struct Count {
         std::size_t kept = 0, others = 0;

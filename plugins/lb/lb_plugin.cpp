@@ -27,6 +27,10 @@ namespace json = boost::json;
 /// What new_flow_limit lets through at once, after a pause: that of a tenth of a second.
 constexpr unsigned kBurstsASecond = 10;
 
+/// A connection may stay longer than its timeout by this part of the shortest one: a walk through a large table takes its time.
+constexpr unsigned kLateness = 4;
+constexpr std::chrono::milliseconds kLeastRest{1000}, kLongestRest{15000};
+
 class Balancer final : public Plugin {
 public:
     explicit Balancer(Host& host)
@@ -65,6 +69,8 @@ public:
     void adopt(Live live) noexcept
     try {
         live_.emplace(std::move(live));
+        const std::chrono::milliseconds shortest{std::uint64_t{live_->connections.limits().shortest()} * 1000 / host_.jiffies_per_second()};
+        expiry_.set_rest(std::clamp(shortest / kLateness, kLeastRest, kLongestRest));
         health_.adopt(*live_->settings, [this](const Service& service, const Backend& backend) {
             return !live_->steering->standing(service, backend).steered.unhealthy;
         });

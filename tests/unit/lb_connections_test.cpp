@@ -63,6 +63,7 @@ TEST_CASE("lb states: each has its timeout, in jiffies; a half-closed connection
     CHECK(limits.of(LB_STATE_FIN) == 300 * 250);
     CHECK(limits.of(LB_STATE_CLOSED) == 9 * 250);
     CHECK(limits.of(LB_STATE_UDP) == 11 * 250);
+    CHECK(limits.shortest() == 9 * 250); // of what is kept
     CHECK(Limits({.established = 60s, .fin = 9s}, 250).of(LB_STATE_FIN) == 60 * 250);
     CHECK(Limits({.fin = 1h}, 250).of(LB_STATE_FIN) == 3600 * 250);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
+#include <chrono>
 #include <functional>
 #include <string>
 
@@ -10,8 +11,8 @@
 
 namespace evnf {
 
-/// Calls a function again and again, for expiry: 16 times a turn, a turn each 100 ms, and a second of rest after a
-/// whole walk. All on the control thread. What the function throws is logged, and the walk begins anew.
+/// Calls a function again and again, for expiry: 16 times a turn, a turn each 100 ms, and a rest after a whole walk, a
+/// second unless set_rest() says otherwise. All on the control thread. What the function throws is logged, and the walk begins anew.
 class Sweep {
 public:
     /// `what` is it that fails, for the log. `part` looks at a bounded number of entries, and is true at the end of a walk.
@@ -22,6 +23,7 @@ public:
 
     void start();
     void stop() noexcept;
+    void set_rest(std::chrono::milliseconds rest) noexcept { rest_ = rest; }
 
 private:
     void after(std::chrono::milliseconds time);
@@ -31,6 +33,7 @@ private:
     std::string what_;
     std::function<bool()> part_;
     boost::asio::steady_timer timer_;
+    std::chrono::milliseconds rest_{1000};
     bool stopped_ = false;
 };
 
