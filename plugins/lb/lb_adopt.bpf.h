@@ -22,24 +22,29 @@ struct {
 	__type(value, struct lb_server);
 } lb_servers SEC(".maps");
 
-/* A server's packet, of no connection here: remembers one, and fills `change`, if it is the reply of another balancer's. */
-static __always_inline bool lb_adopt(const struct evnf_packet *pkt, struct lb_change *change)
+/* Is the packet, of no connection here, the reply of another balancer's? Remembers that, and fills scratch->change. */
+__noinline int lb_adopt(void)
 {
-	struct lb_service_key key = { .vip = pkt->src, .port = pkt->sport, .protocol = pkt->protocol };
-	struct lb_change from = { .address = pkt->src, .port = pkt->sport };
-	struct lb_ends request = lb_ends_of(pkt, LB_TO_CLIENT);
+	const struct evnf_packet *pkt = evnf_current_packet();
+	struct lb_scratch *scratch = lb_scratch();
+	struct lb_service_key key = {};
 	struct lb_service *service;
 	struct lb_server *server;
 	struct lb_place place;
+	struct lb_ends request;
 
 	/* What begins or ends here is no connection under way. */
-	if (!lb_adopts || (pkt->protocol == IPPROTO_TCP && pkt->tcp_flags & (TCP_SYN | TCP_RST)))
+	if (!lb_adopts || !pkt || !scratch || (pkt->protocol == IPPROTO_TCP && pkt->tcp_flags & (TCP_SYN | TCP_RST)))
 		return false;
+	key.vip = pkt->src;
+	key.port = pkt->sport;
+	key.protocol = pkt->protocol;
 	server = bpf_map_lookup_elem(&lb_servers, &key);
 	if (!server)
 		return false;
 	key.vip = server->vip;
 	key.port = server->port;
+	request = lb_ends_of(pkt, LB_TO_CLIENT);
 	request.peer = &server->vip;
 	request.peer_port = server->port;
 	service = bpf_map_lookup_elem(&lb_services, &key);
@@ -48,11 +53,9 @@ static __always_inline bool lb_adopt(const struct evnf_packet *pkt, struct lb_ch
 	/* Where it is known to whom the client's packets go, the server's would have been known, too, were they its. */
 	if (lb_locate(&request, LB_TO_SERVER, pkt->now, &place))
 		return false;
-	from.backend = server->backend;
-	lb_remember(pkt, &request, &from, LB_ANSWERED);
-	change->address = server->vip;
-	change->port = server->port;
-	change->backend = server->backend;
-	change->fullnat = false;
+	scratch->change = (struct lb_change){ .address = pkt->src, .port = pkt->sport, .backend = server->backend };
+	lb_remember(pkt, &request, &scratch->change, LB_ANSWERED);
+	scratch->change.address = server->vip;
+	scratch->change.port = server->port;
 	return true;
 }

@@ -51,27 +51,31 @@ static __always_inline enum lb_port lb_try_port(struct lb_scratch *scratch)
 	return LB_PORTS_FULL;
 }
 
-/* A port for the packet's connection to that server. */
-static __always_inline enum lb_port lb_take_port(const struct evnf_packet *pkt, const struct lb_change *server)
+/* enum lb_port: one for the packet's connection to the server in scratch->change. */
+__noinline int lb_take_port(void)
 {
-	const volatile struct lb_pool_range *range = pkt->ip_version == 4 ? &lb_pools.four : &lb_pools.six;
+	const struct evnf_packet *pkt = evnf_current_packet();
 	__u32 address = bpf_get_prandom_u32(), port = bpf_get_prandom_u32();
 	struct lb_scratch *scratch = lb_scratch();
+	const volatile struct lb_pool_range *range;
 	enum lb_port result = LB_PORTS_IN_USE;
 
-	if (!range->count || !scratch)
+	if (!pkt || !scratch)
+		return LB_PORTS_IN_USE;
+	range = pkt->ip_version == 4 ? &lb_pools.four : &lb_pools.six;
+	if (!range->count)
 		return LB_PORTS_IN_USE;
 	lb_read_tuple(pkt, &scratch->before);
 	lb_turn(&scratch->before, &scratch->reply_after);
-	scratch->after.dst = server->address;
-	scratch->after.dport = server->port;
+	scratch->after.dst = scratch->change.address;
+	scratch->after.dport = scratch->change.port;
 	scratch->after.protocol = pkt->protocol;
-	for (__u32 i = 0; i < LB_PORT_PROBES && result == LB_PORTS_IN_USE; i++)
+	for (__u32 i = 0; i < LB_PORT_PROBES && result == LB_PORTS_IN_USE; i++) {
 		/* The next address and quite another port. */
 		if (!lb_pool_place(range, address + i, port + i * 40503u, &scratch->after))
 			break;
-		else
-			result = lb_try_port(scratch);
+		result = lb_try_port(scratch);
+	}
 	return result;
 }
 

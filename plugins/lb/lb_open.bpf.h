@@ -39,6 +39,31 @@ static __always_inline void lb_forget(struct lb_place *place)
 	}
 }
 
+/*
+ * A way for a new connection in the set: its home or another free one, else that
+ * which was quiet for longest of those that are not kept. LB_WAYS where there is
+ * none, which is only for a moment: one is left when the others are kept.
+ */
+__noinline int lb_find_room(__u32 set_index, __u32 home)
+{
+	const struct lb_set *set = bpf_map_lookup_elem(&lb_connections, &set_index);
+	const struct evnf_packet *pkt = evnf_current_packet();
+	struct lb_scratch *scratch = lb_scratch();
+
+	if (!set || !pkt || !scratch)
+		return LB_WAYS;
+	scratch->best = 0;
+	for (__u32 i = 0; i < LB_WAYS; i++) {
+		lb_head head = lb_read_head(set, lb_way_from(home, i));
+		__u32 quiet = head & LB_USED ? lb_idle(head, pkt->now) + (1u << 31) : 0xffffffff;
+		__u64 worth = lb_may_go(head) ? (__u64)quiet << 3 | (LB_WAYS - i) : 0;
+
+		if (worth > scratch->best)
+			scratch->best = worth;
+	}
+	return scratch->best ? lb_way_from(home, LB_WAYS - (scratch->best & 7)) : LB_WAYS;
+}
+
 /* The place for a new connection of these ends, claimed; false where none could be had. */
 static __always_inline bool lb_claim_room(const struct evnf_packet *pkt, __u64 mixed, struct lb_place *place,
 					  struct lb_tracking *tracked)
@@ -46,17 +71,19 @@ static __always_inline bool lb_claim_room(const struct evnf_packet *pkt, __u64 m
 	lb_head before;
 
 	place->set = lb_set_at(mixed);
-	if (!place->set || !lb_find_room(place, lb_home_of(mixed), pkt->now))
+	place->way = lb_find_room(lb_set_of(mixed, lb_config.sets), lb_home_of(mixed));
+	barrier_var(place->way); /* or the compiler, which knows what that returns, shortens the test, and the verifier objects */
+	if (!place->set || place->way >= LB_WAYS)
 		return false;
-	before = place->head;
-	if (!lb_claim(place) || place->way >= LB_WAYS)
+	before = place->head = lb_read_head(place->set, place->way);
+	if (!lb_claim(place))
 		return false;
 	tracked->replaced += lb_is_remembered(before, before & LB_UDP ? IPPROTO_UDP : IPPROTO_TCP, pkt->now);
 	lb_give_back_port_of(&place->set->ways[place->way], before);
 	return true;
 }
 
-/* Writes a connection of these ends, client and VIP, to that server. In dnat one that finds no room is served all the same. */
+/* Writes a connection of these ends, client and VIP, to that server; false where it found no room. */
 static __always_inline bool lb_remember(const struct evnf_packet *pkt, const struct lb_ends *ends,
 					const struct lb_change *server, lb_head flags)
 {
@@ -101,16 +128,25 @@ static __always_inline bool lb_choose(const struct lb_service *service, __u32 sl
 }
 
 /*
- * Has another VIP's connection this client and this server, so that replies could
- * not be told apart? A client may use one port for several VIPs, which may share a
- * server. A connection that is over gives way.
+ * Has another VIP's connection this client and the server in scratch->change, so that
+ * replies could not be told apart? A client may use one port for several VIPs, which
+ * may share a server. A connection that is over gives way. This and its like are
+ * functions of their own since the verifier would follow what comes after them anew
+ * for each of their ends.
  */
-static __always_inline bool lb_is_taken(const struct lb_ends *ends, const struct lb_change *server, __u64 now)
+__noinline int lb_is_taken(void)
 {
-	struct lb_ends replies = { ends->client, &server->address, ends->client_port, server->port, ends->protocol };
+	const struct evnf_packet *pkt = evnf_current_packet();
+	struct lb_scratch *scratch = lb_scratch();
 	struct lb_place place;
+	struct lb_ends replies;
 
-	if (!lb_locate(&replies, LB_TO_CLIENT, now, &place))
+	if (!pkt || !scratch)
+		return true;
+	replies = lb_ends_of(pkt, LB_TO_SERVER);
+	replies.peer = &scratch->change.address;
+	replies.peer_port = scratch->change.port;
+	if (!lb_locate(&replies, LB_TO_CLIENT, pkt->now, &place))
 		return false;
 	if (!lb_is_over(place.head))
 		return true;
@@ -118,42 +154,44 @@ static __always_inline bool lb_is_taken(const struct lb_ends *ends, const struct
 	return false;
 }
 
-/* Gives the connection to that server, if that can be; LB_PORTS_IN_USE where another one would do. */
-static __always_inline enum lb_port lb_give_to(const struct evnf_packet *pkt, const struct lb_ends *ends,
-					       const struct lb_change *server)
+/* Remembers the packet's connection to the server in scratch->change, in fullnat with the port that was taken: enum lb_port. */
+__noinline int lb_give(void)
 {
+	const struct evnf_packet *pkt = evnf_current_packet();
 	struct lb_scratch *scratch = lb_scratch();
-	enum lb_port port;
+	struct lb_ends ends;
 
-	if (!server->fullnat) {
-		if (lb_is_taken(ends, server, pkt->now))
-			return LB_PORTS_IN_USE;
-		lb_remember(pkt, ends, server, 0);
+	if (!pkt || !scratch)
+		return LB_PORTS_FULL;
+	ends = lb_ends_of(pkt, LB_TO_SERVER);
+	/* In dnat, what finds no room is served all the same. */
+	if (lb_remember(pkt, &ends, &scratch->change, scratch->change.fullnat ? LB_FULLNAT : 0) || !scratch->change.fullnat)
 		return LB_PORT_TAKEN;
-	}
-	port = lb_take_port(pkt, server);
-	if (port != LB_PORT_TAKEN || lb_remember(pkt, ends, server, LB_FULLNAT))
-		return port;
-	if (scratch)
-		lb_give_back_port(scratch);
+	lb_give_back_port(scratch);
 	return LB_PORTS_FULL;
 }
 
 /* Chooses the server of a new connection: EVNF_NEXT, or a drop. */
-static __always_inline int lb_open(const struct evnf_packet *pkt, const struct lb_service *service, struct lb_change *server)
+static __always_inline int lb_open(const struct evnf_packet *pkt, const struct lb_service *service, struct lb_scratch *scratch)
 {
 	struct lb_ends ends = lb_ends_of(pkt, LB_TO_SERVER);
 	__u32 slot = lb_slot_of(service, &ends);
-	enum lb_port port;
 
-	server->fullnat = service->fullnat;
+	scratch->change.fullnat = service->fullnat;
 	for (int i = 0; i < LB_PROBES; i++) {
-		if (!lb_choose(service, slot, server))
+		int port;
+
+		if (!lb_choose(service, slot, &scratch->change))
 			return evnf_drop(EVNF_REASON_NO_BACKEND);
 		/* A reset ends a connection that nobody remembers: no reply will follow. */
-		if (lb_is_reset(pkt) && !server->fullnat)
+		if (lb_is_reset(pkt) && !scratch->change.fullnat)
 			return EVNF_NEXT;
-		port = lb_give_to(pkt, &ends, server);
+		if (scratch->change.fullnat)
+			port = lb_take_port();
+		else
+			port = lb_is_taken() ? LB_PORTS_IN_USE : LB_PORT_TAKEN;
+		if (port == LB_PORT_TAKEN)
+			port = lb_give();
 		if (port == LB_PORT_TAKEN)
 			return EVNF_NEXT;
 		if (port == LB_PORTS_FULL)
@@ -178,13 +216,18 @@ static __always_inline bool lb_is_reply_to_pool(evnf_ctx *ctx, const struct evnf
 }
 
 /* The client's packet of a connection that is over, or whose server is down: nothing of that is left. */
-static __always_inline void lb_forget_former(const struct evnf_packet *pkt)
+__noinline int lb_forget_former(void)
 {
-	struct lb_ends ends = lb_ends_of(pkt, LB_TO_SERVER);
+	const struct evnf_packet *pkt = evnf_current_packet();
 	struct lb_place place;
+	struct lb_ends ends;
 
+	if (!pkt)
+		return 0;
+	ends = lb_ends_of(pkt, LB_TO_SERVER);
 	if (lb_locate(&ends, LB_TO_SERVER, pkt->now, &place) && lb_begins_anew(pkt, &place))
 		lb_forget(&place);
+	return 0;
 }
 
 /* A packet of no connection that goes on. */
@@ -201,11 +244,11 @@ __noinline int lb_begin(evnf_ctx *ctx)
 		return lb_translate_both(ctx, pkt, scratch);
 	service = lb_find_service(pkt);
 	if (!service)
-		return lb_adopt(pkt, &scratch->change) ? lb_translate_first(ctx, pkt, LB_TO_CLIENT, scratch) : lb_leave(pkt, scratch);
+		return lb_adopt() ? lb_translate_first(ctx, pkt, LB_TO_CLIENT, scratch) : lb_leave(pkt, scratch);
 	if (service->local)
 		return EVNF_LOCAL;
 	evnf_note(pkt, (__u64)(service->index + 1) << 32);
-	lb_forget_former(pkt);
-	decision = lb_open(pkt, service, &scratch->change);
+	lb_forget_former();
+	decision = lb_open(pkt, service, scratch);
 	return decision == EVNF_NEXT ? lb_translate_first(ctx, pkt, LB_TO_SERVER, scratch) : decision;
 }

@@ -193,10 +193,16 @@ static __always_inline bool lb_swap_head(struct lb_place *place, lb_head after)
 	return true;
 }
 
-/* Claims the place, whatever is in it; false where somebody else was faster. */
+/* Free, or a connection that is not kept. */
+static __always_inline bool lb_may_go(lb_head head)
+{
+	return !(head & LB_BUSY) && (head & (LB_USED | LB_KEPT)) != (LB_USED | LB_KEPT);
+}
+
+/* Claims the place; false where somebody else was faster. */
 static __always_inline bool lb_claim(struct lb_place *place)
 {
-	return !(place->head & LB_BUSY) && lb_swap_head(place, ((place->head + LB_VERSION) & LB_VERSIONS) | LB_BUSY);
+	return lb_may_go(place->head) && lb_swap_head(place, ((place->head + LB_VERSION) & LB_VERSIONS) | LB_BUSY);
 }
 
 /* Gives back what was claimed, with a connection in it. */
@@ -206,29 +212,14 @@ static __always_inline void lb_publish(struct lb_place *place, lb_head flags)
 		__sync_lock_test_and_set(&place->set->heads[place->way], (place->head & LB_VERSIONS) | LB_USED | flags);
 }
 
-/*
- * A way for a new connection: its home or another free one, else that which was
- * quiet for longest of those that are not kept. False where there is none, which
- * is only for a moment: one is left when the others are kept.
- */
-static __always_inline bool lb_find_room(struct lb_place *place, __u32 home, __u64 now)
+static __always_inline __u32 lb_way_from(__u32 home, __u32 steps)
 {
-	__s32 longest = -1;
+	__u32 way = home + steps;
 
-	place->way = LB_WAYS;
-	place->head = 0;
-	for (__u32 i = 0; i < LB_WAYS; i++) {
-		__u32 way = home + i < LB_WAYS ? home + i : home + i - LB_WAYS;
-		lb_head head = lb_read_head(place->set, way);
-		__s32 idle = head & LB_USED ? lb_idle(head, now) : 0x7fffffff;
-
-		if (head & LB_BUSY || (head & LB_USED && head & LB_KEPT) || idle <= longest)
-			continue;
-		longest = idle;
-		place->way = way;
-		place->head = head;
-	}
-	return place->way < LB_WAYS;
+	if (way >= LB_WAYS)
+		way -= LB_WAYS;
+	barrier_var(way); /* the compiler knows the bound and would leave it out, the verifier does not */
+	return way & 7;
 }
 
 static __always_inline __u32 lb_count_kept(const struct lb_set *set)

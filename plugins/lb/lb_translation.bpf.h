@@ -35,6 +35,8 @@ struct lb_scratch {
 	struct lb_tuple before, after, reply, reply_after;
 	__u32 backend;
 	struct lb_change change;
+	__u64 best; /* way for a new connection: for how long it was quiet; then, how near to the home it is. Here, since
+		       the verifier need not follow what memory holds */
 	struct evnf_fragment_key fragment_key;
 	struct lb_fragment fragment;
 	struct evnf_quoted quote;
