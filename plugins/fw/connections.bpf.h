@@ -11,6 +11,8 @@
  */
 #pragma once
 
+#include <evnf/tcp.bpf.h>
+
 #include <linux/tcp.h>
 
 #include "l4.bpf.h"
@@ -40,9 +42,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct fw_connection_counters);
 } fw_connection_counters SEC(".maps");
-
-/* Bits of the TCP flags. */
-enum { FW_FIN = 0x01, FW_SYN = 0x02, FW_RST = 0x04, FW_ACK = 0x10, FW_URG = 0x20 };
 
 /* Where the packet stands: in per-CPU memory, as the search is. */
 struct fw_track {
@@ -88,17 +87,17 @@ static __always_inline bool fw_is_alive(const struct fw_connection *connection, 
 
 static __always_inline bool fw_is_bare_syn(const struct evnf_packet *pkt, const struct fw_l4 *l4)
 {
-	return pkt->protocol == IPPROTO_TCP && (l4->tcp_flags & (FW_SYN | FW_ACK)) == FW_SYN;
+	return pkt->protocol == IPPROTO_TCP && (l4->tcp_flags & (EVNF_TCP_SYN | EVNF_TCP_ACK)) == EVNF_TCP_SYN;
 }
 
 /* A combination that some TCP sends. */
 static __always_inline bool fw_has_sane_flags(__u8 flags)
 {
-	if (flags & FW_SYN)
-		return !(flags & (FW_FIN | FW_RST)) && (flags & (FW_ACK | FW_URG)) != (FW_ACK | FW_URG);
-	if (flags & FW_RST)
-		return !(flags & (FW_FIN | FW_URG));
-	return flags & FW_ACK;
+	if (flags & EVNF_TCP_SYN)
+		return !(flags & (EVNF_TCP_FIN | EVNF_TCP_RST)) && (flags & (EVNF_TCP_ACK | EVNF_TCP_URG)) != (EVNF_TCP_ACK | EVNF_TCP_URG);
+	if (flags & EVNF_TCP_RST)
+		return !(flags & (EVNF_TCP_FIN | EVNF_TCP_URG));
+	return flags & EVNF_TCP_ACK;
 }
 
 /* No entry, or one that a new connection may replace. */
@@ -154,7 +153,7 @@ static __always_inline bool fw_is_request(const struct evnf_packet *pkt, const s
 static __always_inline enum fw_state fw_state_of_first(const struct evnf_packet *pkt, const struct fw_l4 *l4)
 {
 	if (pkt->protocol == IPPROTO_TCP)
-		return fw_is_bare_syn(pkt, l4) || (fw_config.loose && !(l4->tcp_flags & FW_RST)) ? FW_STATE_NEW :
+		return fw_is_bare_syn(pkt, l4) || (fw_config.loose && !(l4->tcp_flags & EVNF_TCP_RST)) ? FW_STATE_NEW :
 												  FW_STATE_INVALID;
 	if (fw_is_icmp(pkt->protocol) && !fw_is_request(pkt, l4))
 		return FW_STATE_INVALID;
@@ -170,7 +169,7 @@ static __always_inline enum fw_state fw_state_within(evnf_ctx *ctx, const struct
 	/* Each question is one more: a limit on echo requests holds for those of a long ping, too. */
 	if (fw_is_icmp(pkt->protocol) && fw_is_request(pkt, l4))
 		return FW_STATE_NEW;
-	if (tcp && l4->tcp_flags & FW_RST && !fw_is_credible_reset(ctx, pkt, connection, end))
+	if (tcp && l4->tcp_flags & EVNF_TCP_RST && !fw_is_credible_reset(ctx, pkt, connection, end))
 		return FW_STATE_INVALID;
 	if (connection->said[other])
 		return FW_STATE_ESTABLISHED;
@@ -208,7 +207,7 @@ static __always_inline struct fw_connection *fw_track_packet(evnf_ctx *ctx, cons
 
 static __always_inline bool fw_acknowledges(const struct evnf_packet *pkt, const struct fw_l4 *l4)
 {
-	return pkt->protocol == IPPROTO_TCP && l4->tcp_flags & FW_ACK && pkt->fragment != EVNF_FRAGMENT_LATER;
+	return pkt->protocol == IPPROTO_TCP && l4->tcp_flags & EVNF_TCP_ACK && pkt->fragment != EVNF_FRAGMENT_LATER;
 }
 
 /* Leaves `ack` alone where the packet acknowledges nothing. */
@@ -227,9 +226,9 @@ static __always_inline __u8 fw_said_after(const struct evnf_packet *pkt, const s
 		return said;
 	if (fw_acknowledges(pkt, l4))
 		said |= FW_SAID_ACK;
-	if (l4->tcp_flags & FW_FIN)
+	if (l4->tcp_flags & EVNF_TCP_FIN)
 		said |= FW_SAID_FIN;
-	if (l4->tcp_flags & FW_RST)
+	if (l4->tcp_flags & EVNF_TCP_RST)
 		said |= FW_SAID_RST;
 	return said;
 }
@@ -278,7 +277,7 @@ static __always_inline bool fw_is_open(const struct evnf_packet *pkt, const stru
 {
 	if (connection->originator != track->end || !connection->said[track->end == FW_LOW ? FW_HIGH : FW_LOW])
 		return false;
-	return pkt->protocol != IPPROTO_TCP || (l4->tcp_flags & (FW_SYN | FW_RST | FW_ACK)) == FW_ACK;
+	return pkt->protocol != IPPROTO_TCP || (l4->tcp_flags & (EVNF_TCP_SYN | EVNF_TCP_RST | EVNF_TCP_ACK)) == EVNF_TCP_ACK;
 }
 
 static __always_inline void fw_move(const struct fw_track *track, const struct fw_connection *connection)

@@ -7,9 +7,8 @@
  */
 #pragma once
 
-#include <evnf/answer.bpf.h>
-#include <evnf/checksum.bpf.h>
 #include <evnf/parser.bpf.h>
+#include <evnf/reset.bpf.h>
 
 #include <stddef.h>
 
@@ -81,7 +80,7 @@ static __always_inline bool fw_may_answer(evnf_ctx *ctx, const struct evnf_packe
 	if (!evnf_is_one_station(&pkt->src, pkt->ip_version) || !evnf_is_one_station(&pkt->dst, pkt->ip_version))
 		return false;
 	if (fw_has_tcp(pkt))
-		return !(pkt->tcp_flags & FW_RST);
+		return !(pkt->tcp_flags & EVNF_TCP_RST);
 	return pkt->protocol != (pkt->ip_version == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6) || fw_is_icmp_query(pkt);
 }
 
@@ -104,132 +103,6 @@ static __always_inline bool fw_move_link(evnf_ctx *ctx, __u32 from)
 #pragma unroll
 	for (int i = 0; i < FW_LINK_HEADER / 8; i++)
 		new[i] = old[i];
-	return true;
-}
-
-static __always_inline __u32 fw_ip_header(const struct evnf_packet *pkt)
-{
-	return pkt->ip_version == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
-}
-
-static __always_inline bool fw_write_ipv4(evnf_ctx *ctx, const struct evnf_packet *pkt, __u8 tos, __u8 protocol,
-					  __u32 length)
-{
-	struct iphdr *ip = evnf_header(ctx, pkt->l3_offset, sizeof(*ip));
-	__u64 sum = 0;
-
-	if (!ip)
-		return false;
-	ip->version = 4;
-	ip->ihl = 5;
-	ip->tos = tos;
-	ip->tot_len = bpf_htons(sizeof(*ip) + length);
-	ip->id = 0;
-	ip->frag_off = bpf_htons(0x4000); /* don't fragment: so the id may be 0 (RFC 6864) */
-	ip->ttl = EVNF_ANSWER_TTL;
-	ip->protocol = protocol;
-	ip->check = 0;
-	ip->saddr = pkt->dst.words[3];
-	ip->daddr = pkt->src.words[3];
-#pragma unroll
-	for (int i = 0; i < 5; i++)
-		sum += ((__u32 *)ip)[i];
-	ip->check = ~evnf_fold(sum);
-	return true;
-}
-
-static __always_inline bool fw_write_ipv6(evnf_ctx *ctx, const struct evnf_packet *pkt, __u8 protocol, __u32 length)
-{
-	struct ipv6hdr *ip = evnf_header(ctx, pkt->l3_offset, sizeof(*ip));
-
-	if (!ip)
-		return false;
-	*(__be32 *)ip = bpf_htonl(6u << 28);
-	ip->payload_len = bpf_htons(length);
-	ip->nexthdr = protocol;
-	ip->hop_limit = EVNF_ANSWER_TTL;
-	__builtin_memcpy(&ip->saddr, &pkt->dst, sizeof(ip->saddr));
-	__builtin_memcpy(&ip->daddr, &pkt->src, sizeof(ip->daddr));
-	return true;
-}
-
-/* Over the answer's. In IPv4 over the mapped form: what both addresses share adds up to -0. */
-static __always_inline __u64 fw_pseudo_header(const struct evnf_packet *pkt, __u8 protocol, __u32 length)
-{
-	__u64 sum = (__u64)bpf_htonl(protocol) + bpf_htonl(length);
-
-#pragma unroll
-	for (int i = 0; i < 4; i++)
-		sum += (__u64)pkt->src.words[i] + pkt->dst.words[i];
-	return sum;
-}
-
-/* What the reset says, from the segment that it answers: RFC 9293, section 3.10.7.1. */
-struct fw_reset {
-	__be32 seq;
-	__be32 ack;
-	__u8 flags;
-};
-
-static __always_inline bool fw_read_segment(evnf_ctx *ctx, const struct evnf_packet *pkt, struct fw_reset *reset)
-{
-	const struct tcphdr *tcp = evnf_header(ctx, pkt->l4_offset, sizeof(*tcp));
-	__u32 length = pkt->l3_offset + pkt->l3_length - pkt->payload_offset;
-
-	if (!tcp)
-		return false;
-	if (pkt->tcp_flags & FW_ACK) {
-		*reset = (struct fw_reset){ .seq = tcp->ack_seq, .flags = FW_RST };
-		return true;
-	}
-	length += !!(pkt->tcp_flags & FW_SYN) + !!(pkt->tcp_flags & FW_FIN);
-	*reset = (struct fw_reset){ .ack = bpf_htonl(bpf_ntohl(tcp->seq) + length), .flags = FW_RST | FW_ACK };
-	return true;
-}
-
-static __always_inline struct tcphdr *fw_write_tcp(evnf_ctx *ctx, const struct evnf_packet *pkt, __u32 offset,
-						   const struct fw_reset *reset)
-{
-	struct tcphdr *tcp = evnf_header(ctx, offset, sizeof(*tcp));
-
-	if (!tcp)
-		return NULL;
-	tcp->source = pkt->dport;
-	tcp->dest = pkt->sport;
-	tcp->seq = reset->seq;
-	tcp->ack_seq = reset->ack;
-	((__be16 *)tcp)[6] = bpf_htons(5 << 12 | reset->flags);
-	tcp->window = 0;
-	tcp->check = 0;
-	tcp->urg_ptr = 0;
-	return tcp;
-}
-
-static __always_inline bool fw_answer_by_reset(evnf_ctx *ctx, const struct evnf_packet *pkt)
-{
-	__u32 offset = pkt->l3_offset + fw_ip_header(pkt), length = sizeof(struct tcphdr);
-	__u64 pseudo_header = fw_pseudo_header(pkt, IPPROTO_TCP, length), sum = pseudo_header;
-	struct fw_reset reset;
-	struct tcphdr *tcp;
-	bool pending;
-
-	if (!fw_read_segment(ctx, pkt, &reset) || !evnf_cut(ctx, offset + length) || !evnf_turn_link(ctx, pkt))
-		return false;
-	if (!(pkt->ip_version == 4 ? fw_write_ipv4(ctx, pkt, 0, IPPROTO_TCP, length) :
-				     fw_write_ipv6(ctx, pkt, IPPROTO_TCP, length)))
-		return false;
-	tcp = fw_write_tcp(ctx, pkt, offset, &reset);
-	if (!tcp)
-		return false;
-#pragma unroll
-	for (int i = 0; i < 5; i++)
-		sum += ((__u32 *)tcp)[i];
-	pending = evnf_is_checksum_pending(ctx, offset + offsetof(struct tcphdr, check));
-	tcp = evnf_header(ctx, offset, sizeof(*tcp));
-	/* It will be completed where the segment had it: options before that have moved it. */
-	if (!tcp || (pending && offset != pkt->l4_offset))
-		return false;
-	tcp->check = pending ? evnf_fold(pseudo_header) : ~evnf_fold(sum);
 	return true;
 }
 
@@ -289,7 +162,7 @@ static __always_inline __u16 fw_udp_checksum(evnf_ctx *ctx, const struct evnf_pa
  */
 static __always_inline bool fw_answer_by_error(evnf_ctx *ctx, const struct evnf_packet *pkt)
 {
-	__u32 zero = 0, room = fw_ip_header(pkt) + FW_ICMP_HEADER, offset = pkt->l3_offset + fw_ip_header(pkt), length;
+	__u32 zero = 0, room = evnf_answer_header(pkt) + FW_ICMP_HEADER, offset = pkt->l3_offset + evnf_answer_header(pkt), length;
 	struct fw_quote *quote = bpf_map_lookup_elem(&fw_quotes, &zero);
 	__u16 udp_checksum = fw_udp_checksum(ctx, pkt);
 	struct evnf_icmp_header *icmp;
@@ -301,10 +174,10 @@ static __always_inline bool fw_answer_by_error(evnf_ctx *ctx, const struct evnf_
 		return false;
 	if (!fw_move_link(ctx, room) || !evnf_turn_link(ctx, pkt))
 		return false;
-	sum = pkt->ip_version == 4 ? 0 : fw_pseudo_header(pkt, IPPROTO_ICMPV6, FW_ICMP_HEADER + length);
+	sum = pkt->ip_version == 4 ? 0 : evnf_answer_pseudo_header(pkt, IPPROTO_ICMPV6, FW_ICMP_HEADER + length);
 	if (!(pkt->ip_version == 4 ?
-		      fw_write_ipv4(ctx, pkt, FW_TOS_INTERNET_CONTROL, IPPROTO_ICMP, FW_ICMP_HEADER + length) :
-		      fw_write_ipv6(ctx, pkt, IPPROTO_ICMPV6, FW_ICMP_HEADER + length)))
+		      evnf_write_answer4(ctx, pkt, FW_TOS_INTERNET_CONTROL, IPPROTO_ICMP, FW_ICMP_HEADER + length) :
+		      evnf_write_answer6(ctx, pkt, IPPROTO_ICMPV6, FW_ICMP_HEADER + length)))
 		return false;
 	icmp = evnf_header(ctx, offset, sizeof(*icmp));
 	if (!icmp)
@@ -331,7 +204,7 @@ __noinline int fw_reject(evnf_ctx *ctx, __u32 reason)
 		return evnf_drop(reason);
 	if (!fw_admit_answer(pkt))
 		return evnf_drop(EVNF_REASON_REJECT_LIMIT);
-	if (!(fw_has_tcp(pkt) ? fw_answer_by_reset(ctx, pkt) : fw_answer_by_error(ctx, pkt)))
+	if (!(fw_has_tcp(pkt) ? evnf_answer_by_reset(ctx, pkt) : fw_answer_by_error(ctx, pkt)))
 		return evnf_drop(reason);
 	return EVNF_REPLY;
 }
