@@ -34,7 +34,7 @@ __noinline int lb_adopt(void)
 	struct lb_ends request;
 
 	/* What begins or ends here is no connection under way. */
-	if (!lb_adopts || !pkt || !scratch || (pkt->protocol == IPPROTO_TCP && pkt->tcp_flags & (TCP_SYN | TCP_RST)))
+	if (!lb_adopts || !pkt || !scratch || (pkt->protocol == IPPROTO_TCP && pkt->tcp_flags & (EVNF_TCP_SYN | EVNF_TCP_RST)))
 		return false;
 	key.vip = pkt->src;
 	key.port = pkt->sport;

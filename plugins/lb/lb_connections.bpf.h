@@ -7,10 +7,9 @@
 
 #include <linux/tcp.h>
 
-#include "lb_table.bpf.h"
+#include "evnf/tcp.bpf.h"
 
-/* Bits of evnf_packet.tcp_flags. */
-enum { TCP_FIN = 0x01, TCP_SYN = 0x02, TCP_RST = 0x04, TCP_ACK = 0x10 };
+#include "lb_table.bpf.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -36,12 +35,12 @@ static __always_inline struct lb_tracking *lb_tracked(void)
 
 static __always_inline bool lb_is_bare_syn(const struct evnf_packet *pkt)
 {
-	return pkt->protocol == IPPROTO_TCP && (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	return pkt->protocol == IPPROTO_TCP && (pkt->tcp_flags & (EVNF_TCP_SYN | EVNF_TCP_ACK)) == EVNF_TCP_SYN;
 }
 
 static __always_inline bool lb_is_reset(const struct evnf_packet *pkt)
 {
-	return pkt->protocol == IPPROTO_TCP && pkt->tcp_flags & TCP_RST;
+	return pkt->protocol == IPPROTO_TCP && pkt->tcp_flags & EVNF_TCP_RST;
 }
 
 static __always_inline bool lb_is_over(lb_head head)
@@ -64,13 +63,13 @@ static __always_inline lb_head lb_head_after(const struct evnf_packet *pkt, lb_h
 	if (pkt->protocol != IPPROTO_TCP)
 		return after;
 	if (!(head & LB_KEPT))
-		return pkt->tcp_flags & TCP_RST && !(head & LB_FULLNAT) ? after & ~LB_USED : after;
+		return pkt->tcp_flags & EVNF_TCP_RST && !(head & LB_FULLNAT) ? after & ~LB_USED : after;
 	after &= ~lb_said(LB_RST, direction);
-	if (pkt->tcp_flags & TCP_FIN)
+	if (pkt->tcp_flags & EVNF_TCP_FIN)
 		after |= lb_said(LB_FIN, direction);
-	if (pkt->tcp_flags & TCP_RST)
+	if (pkt->tcp_flags & EVNF_TCP_RST)
 		after |= lb_said(LB_RST, direction);
-	if (pkt->tcp_flags & TCP_ACK)
+	if (pkt->tcp_flags & EVNF_TCP_ACK)
 		after |= lb_said(LB_ACKED, direction);
 	return after;
 }
@@ -102,7 +101,7 @@ static __always_inline void lb_read_ack(evnf_ctx *ctx, const struct evnf_packet 
 {
 	const struct tcphdr *tcp;
 
-	if (pkt->protocol != IPPROTO_TCP || !(pkt->tcp_flags & TCP_ACK))
+	if (pkt->protocol != IPPROTO_TCP || !(pkt->tcp_flags & EVNF_TCP_ACK))
 		return;
 	tcp = lb_tcp(ctx, pkt);
 	if (tcp)
@@ -139,7 +138,7 @@ static __always_inline bool lb_hear(evnf_ctx *ctx, const struct evnf_packet *pkt
 static __always_inline bool lb_proves_both(const struct evnf_packet *pkt, lb_head head)
 {
 	return (head & (LB_ANSWERED | LB_KEPT)) == LB_ANSWERED &&
-	       (pkt->protocol != IPPROTO_TCP || (pkt->tcp_flags & (TCP_SYN | TCP_RST | TCP_ACK)) == TCP_ACK);
+	       (pkt->protocol != IPPROTO_TCP || (pkt->tcp_flags & (EVNF_TCP_SYN | EVNF_TCP_RST | EVNF_TCP_ACK)) == EVNF_TCP_ACK);
 }
 
 static __always_inline bool lb_may_keep_more(const struct evnf_packet *pkt)

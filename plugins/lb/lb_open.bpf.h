@@ -5,23 +5,27 @@
  */
 #pragma once
 
+#include "evnf/reset.bpf.h"
+
 #include "lb_connections.bpf.h"
 #include "lb_fragments.bpf.h"
 #include "lb_fullnat.bpf.h"
 #include "lb_select.bpf.h"
 
-static __always_inline bool lb_backend_is_down(const struct lb_connection *connection)
+static __always_inline enum lb_down lb_down_of(const struct lb_connection *connection)
 {
 	struct lb_backend *backend = lb_find_backend(connection->backend);
 
-	return backend && backend->down &&
-	       lb_same(&backend->address, backend->port, &connection->server, connection->server_port);
+	if (!backend || !backend->down ||
+	    !lb_same(&backend->address, backend->port, &connection->server, connection->server_port))
+		return LB_UP;
+	return backend->down;
 }
 
 /* The client is through with the connection that was, or its server is. */
 static __always_inline bool lb_begins_anew(const struct evnf_packet *pkt, const struct lb_place *place)
 {
-	return (lb_is_bare_syn(pkt) && lb_is_over(place->head)) || lb_backend_is_down(&place->set->ways[place->way]);
+	return (lb_is_bare_syn(pkt) && lb_is_over(place->head)) || lb_down_of(&place->set->ways[place->way]);
 }
 
 static __always_inline void lb_forget(struct lb_place *place)
@@ -215,19 +219,42 @@ static __always_inline bool lb_is_reply_to_pool(evnf_ctx *ctx, const struct evnf
 	return lb_hear(ctx, pkt, &place, LB_TO_CLIENT);
 }
 
-/* The client's packet of a connection that is over, or whose server is down: nothing of that is left. */
+/* Who would go on with a connection that stands, and has lost its server, is told so. */
+static __always_inline bool lb_is_to_be_reset(const struct evnf_packet *pkt, const struct lb_place *place)
+{
+	return pkt->protocol == IPPROTO_TCP && !(pkt->tcp_flags & (EVNF_TCP_SYN | EVNF_TCP_RST)) && !pkt->fragment &&
+	       place->head & LB_KEPT && !lb_is_over(place->head) &&
+	       lb_down_of(&place->set->ways[place->way]) == LB_DOWN_RESET;
+}
+
+/*
+ * The client's packet of a connection that is over, or whose server is down: nothing
+ * of that is left. True where the client is to be told.
+ */
 __noinline int lb_forget_former(void)
 {
 	const struct evnf_packet *pkt = evnf_current_packet();
 	struct lb_place place;
 	struct lb_ends ends;
+	bool reset;
 
 	if (!pkt)
-		return 0;
+		return false;
 	ends = lb_ends_of(pkt, LB_TO_SERVER);
-	if (lb_locate(&ends, LB_TO_SERVER, pkt->now, &place) && lb_begins_anew(pkt, &place))
-		lb_forget(&place);
-	return 0;
+	if (!lb_locate(&ends, LB_TO_SERVER, pkt->now, &place) || !lb_begins_anew(pkt, &place))
+		return false;
+	reset = lb_is_to_be_reset(pkt, &place);
+	lb_forget(&place);
+	return reset;
+}
+
+__noinline int lb_reset(evnf_ctx *ctx)
+{
+	struct evnf_packet *pkt = evnf_current_packet();
+
+	if (!pkt || !evnf_is_link_unicast(ctx, pkt) || !evnf_answer_by_reset(ctx, pkt))
+		return evnf_drop(EVNF_REASON_NO_BACKEND);
+	return EVNF_REPLY;
 }
 
 /* A packet of no connection that goes on. */
@@ -248,7 +275,8 @@ __noinline int lb_begin(evnf_ctx *ctx)
 	if (service->local)
 		return EVNF_LOCAL;
 	evnf_note(pkt, (__u64)(service->index + 1) << 32);
-	lb_forget_former();
+	if (lb_forget_former())
+		return lb_reset(ctx);
 	decision = lb_open(pkt, service, scratch);
 	return decision == EVNF_NEXT ? lb_translate_first(ctx, pkt, LB_TO_SERVER, scratch) : decision;
 }

@@ -78,11 +78,18 @@ struct lb_saved_key {
 };
 EVNF_STATIC_ASSERT(sizeof(struct lb_saved_key) == 64);
 
+/* What becomes of a backend's connections. */
+enum lb_down {
+	LB_UP,         /* they go on */
+	LB_DOWN,       /* they select anew */
+	LB_DOWN_RESET, /* as above, but clients of TCP connections that stand are told by a reset */
+};
+
 /* lb_backends, by backend index. */
 struct lb_backend {
 	union evnf_address address;
 	__be16 port;
-	__u8 down; /* its connections select anew */
+	__u8 down; /* enum lb_down */
 	__u8 pad[5];
 };
 EVNF_STATIC_ASSERT(sizeof(struct lb_backend) == 24);

@@ -43,14 +43,6 @@ std::uint16_t read_port(const Node& node)
     return static_cast<std::uint16_t>(node.integer(1, 65535));
 }
 
-/// Of a value's names only the first is offered by this version.
-void only(const Node& node, const std::vector<std::string_view>& names)
-{
-    std::vector<std::pair<std::string_view, std::string_view>> choices;
-    for (const auto name : names) choices.emplace_back(name, name);
-    if (const auto chosen = node.one_of(choices); chosen != names.front()) node.error(not_supported(chosen));
-}
-
 Backend read_backend(const Node& node, const Service& service)
 {
     Map map{node};
@@ -127,6 +119,13 @@ bool read_adopt(const Node& node, const Service& service)
     return adopt;
 }
 
+bool read_reset_when_down(const Node& node, const Service& service)
+{
+    const bool reset = node.one_of<bool>({{"move", false}, {"reset", true}});
+    if (reset && service.protocol == IPPROTO_UDP) node.error("reset is for TCP: nothing tells a client of UDP that its server is gone");
+    return reset;
+}
+
 void read_balancing(Map& map, Service& service)
 {
     if (const auto affinity = map.optional("affinity"))
@@ -139,7 +138,7 @@ void read_balancing(Map& map, Service& service)
     if (const auto health = map.optional("health")) service.health = read_health(*health);
     if (const auto when = map.optional("when_all_down"))
         service.when_all_down = when->one_of<WhenAllDown>({{"keep", WhenAllDown::keep}, {"drop", WhenAllDown::drop}});
-    if (const auto when = map.optional("when_down")) only(*when, {"move", "reset"});
+    if (const auto when = map.optional("when_down")) service.reset_when_down = read_reset_when_down(*when, service);
 }
 
 Service read_service(const Node& node)

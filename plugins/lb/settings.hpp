@@ -78,6 +78,7 @@ struct Service {
     std::vector<Backend> backends;
     Health health;
     WhenAllDown when_all_down = WhenAllDown::keep;
+    bool reset_when_down = false; ///< clients of a server that is down are told by a reset
     std::optional<FeedbackSettings> feedback;
 
     /// The backend's name among those of all services.

@@ -155,7 +155,7 @@ void Steering::write_backends(const Group& group, const Maps& maps)
         lb_backend entry{};
         entry.address = steered.backend->address.raw;
         entry.port = htons(steered.backend->port);
-        entry.down = is_given_up(group, steered);
+        entry.down = !is_given_up(group, steered) ? LB_UP : group.service->reset_when_down ? LB_DOWN_RESET : LB_DOWN;
         map.update(steered.index, entry);
     }
 }

@@ -65,6 +65,38 @@ TEST_CASE("lb: connections of a server that is down select anew")
     CHECK(forwarded_as(chain.run("out", late), late));
 }
 
+TEST_CASE("lb: with when_down: reset, a connection that loses its server is reset, and the client's next one begins elsewhere")
+{
+    Chain chain{config(s1)};
+    open_at_s1(chain, 1234);
+    chain.run("in", to_vip(1235, SYN)); // an opening moves: nobody relies on it yet
+    chain.reload(config(s1_down + "," + s2, ", when_down: reset"));
+    const auto last = packet(Eth{}, Ipv4{}, Tcp{.sport = 1234, .seq = 7, .ack = 9, .flags = PSH | ACK}, Payload{"are you there"});
+    const auto answer = chain.run("in", last);
+    CHECK(answer.verdict == EVNF_REPLY);
+    CHECK(answer.frame == packet(Eth{.dst = "02:00:00:00:00:02", .src = "02:00:00:00:00:01"},
+                                 Ipv4{.src = "10.2.0.2", .dst = "10.1.0.2", .dont_fragment = true},
+                                 Tcp{.sport = 80, .dport = 1234, .seq = 9, .flags = RST, .window = 0}));
+    CHECK(state(chain, 1234) == "none");
+    CHECK(destination(chain.run("in", to_vip(1234, SYN))) == "10.3.2.2 80");
+    CHECK(destination(chain.run("in", to_vip(1235, SYN))) == "10.3.2.2 80");
+}
+
+TEST_CASE("lb: with when_down: reset, a SYN, a reset and what was over already are not answered")
+{
+    for (const auto flags : {SYN, RST}) {
+        Chain chain{config(s1)};
+        open_at_s1(chain, 1234);
+        chain.reload(config(s1_down + "," + s2, ", when_down: reset"));
+        CHECK(destination(chain.run("in", to_vip(1234, flags))) == "10.3.2.2 80");
+    }
+    Chain chain{config(s1)};
+    open_at_s1(chain, 1234);
+    close_at_s1(chain, 1234);
+    chain.reload(config(s1_down + "," + s2, ", when_down: reset"));
+    CHECK(destination(chain.run("in", to_vip(1234, ACK))) == "10.3.2.2 80");
+}
+
 TEST_CASE("lb: a connection opens, half closes and closes; the last ACK and repeats make no entry")
 {
     Chain chain{config(s1)};

@@ -220,10 +220,17 @@ TEST_CASE("lb settings: a service of fullnat adopts nothing")
     CHECK(adopting("false").errors == Lines{});
 }
 
-TEST_CASE("lb settings: what later versions offer is refused by name")
+TEST_CASE("lb settings: when_down is move unless given; reset is for TCP")
 {
-    CHECK(one_error_ends_with(errors_of_service("when_down: reset"),
-                              "services[0].when_down: not supported by this version: reset"));
+    const auto reset = [](const std::string& keys) {
+        return read("{services: [{name: web, vip: 10.2.0.2, port: 80, backends: [{name: s1, address: 10.3.1.2}], " + keys + "}]}");
+    };
+    CHECK_FALSE(reset("proto: tcp").settings.services.at(0).reset_when_down);
+    CHECK_FALSE(reset("proto: udp, when_down: move").settings.services.at(0).reset_when_down);
+    CHECK(reset("proto: tcp, when_down: reset").settings.services.at(0).reset_when_down);
+    CHECK(one_error_ends_with(reset("proto: udp, when_down: reset").errors,
+                              "services[0].when_down: reset is for TCP: nothing tells a client of UDP that its server is gone"));
+    CHECK(one_error_ends_with(reset("proto: tcp, when_down: panic").errors, "must be one of move, reset, not 'panic'"));
 }
 
 TEST_CASE("lb settings: new_flow_limit is a rate, and there is none unless given")
