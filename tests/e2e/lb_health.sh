@@ -50,6 +50,21 @@ assert_eventually '[[ $(state s1) == up ]]' "s1 is up again"
 assert_eq "s1 s2" "$(servers)" "servers when s1 is back"
 assert_eq 2 "$(row s1 | jq .health_changes)" "changes of s1's health"
 
+# A server hangs under load: no request fails but those that it has, one of a connection at most, and none later.
+workers() { pgrep -P "$(cat "$LAB_DIR/$1/nginx.pid")"; }
+start_load hang 5 "http://$VIP/"
+assert_eventually '(( $(row s1 | jq .connections) > 0 ))' "connections to s1"
+kill -STOP $(workers s1)
+assert_eventually '[[ $(state s1) == down ]]' "s1, which hangs, is down"
+finish_load
+((ERRORS <= 36)) || fail "$ERRORS requests failed of 36 connections when a server hung"
+start_load after 3 "http://$VIP/"
+finish_load
+assert_load_clean "load while a server hangs"
+kill -CONT $(workers s1)
+assert_eventually '[[ $(state s1) == up ]]' "s1 is up again after it hung"
+assert_eq "s1 s2" "$(servers)" "servers when s1 works again"
+
 # All die: they are kept, so that clients are told at once.
 stop_nginx s1
 stop_nginx s2
