@@ -105,15 +105,17 @@ std::size_t carry_over(const ConnectionTable& from, const ConnectionTable& to, c
 {
     const auto sets = static_cast<__u32>(to.rows().size());
     std::size_t lost = 0;
-    for (const auto& set : from.rows())
-        for (unsigned way = 0; way < LB_WAYS; ++way) {
-            const auto head = __atomic_load_n(&set.heads[way], __ATOMIC_ACQUIRE);
-            if (!is_there(head)) continue;
-            const auto ends = read(set, way, head);
-            if (!ends) continue;
-            const auto mixed = lb_mix(&ends->client, ends->client_port, protocol_of(head), &key);
-            if (!put(to.rows()[lb_set_of(mixed, sets)], lb_tag_of(mixed), head, *ends)) lost += head & LB_KEPT ? 1 : 0;
-        }
+    // What is kept first: an opening must not have its place.
+    for (const lb_head kept : {LB_KEPT, lb_head{0}})
+        for (const auto& set : from.rows())
+            for (unsigned way = 0; way < LB_WAYS; ++way) {
+                const auto head = __atomic_load_n(&set.heads[way], __ATOMIC_ACQUIRE);
+                if (!is_there(head) || (head & LB_KEPT) != kept) continue;
+                const auto ends = read(set, way, head);
+                if (!ends) continue;
+                const auto mixed = lb_mix(&ends->client, ends->client_port, protocol_of(head), &key);
+                if (!put(to.rows()[lb_set_of(mixed, sets)], lb_tag_of(mixed), head, *ends) && kept) ++lost;
+            }
     return lost;
 }
 

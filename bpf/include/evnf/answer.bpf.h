@@ -51,7 +51,7 @@ static __always_inline __u32 evnf_answer_header(const struct evnf_packet *pkt)
 }
 
 static __always_inline bool evnf_write_answer4(evnf_ctx *ctx, const struct evnf_packet *pkt, __u8 tos, __u8 protocol,
-					  __u32 length)
+					       __u32 length)
 {
 	struct iphdr *ip = evnf_header(ctx, pkt->l3_offset, sizeof(*ip));
 	__u64 sum = 0;

@@ -34,7 +34,7 @@ static __always_inline bool evnf_read_segment(evnf_ctx *ctx, const struct evnf_p
 }
 
 static __always_inline struct tcphdr *evnf_write_reset(evnf_ctx *ctx, const struct evnf_packet *pkt, __u32 offset,
-						   const struct evnf_reset *reset)
+						       const struct evnf_reset *reset)
 {
 	struct tcphdr *tcp = evnf_header(ctx, offset, sizeof(*tcp));
 
