@@ -65,8 +65,8 @@ def bars($top; $ratios):
 | ($drawn.bars | block("bars")),
     ($drawn.names | block("names")),
     "rows = \($drawn.row - 0.5)",
-    # Captions need room; those with ratios more of it.
-    "right = \(([.results[].max] | max) * (if .ratios == [] then 1.15 else 1.5 end))",
+    # Captions need room, for each ratio more of it.
+    "right = \(([.results[].max] | max) * (1.15 + 0.25 * ([$ratios | group_by(.case)[] | length] | max // 0)))",
     "subjects = \(.results | map(.subject) | unique | join(" ") | @json)",
     "unit = \(.results[0].unit | @json)",
     "headline = \(headline | @json)",
