@@ -66,7 +66,7 @@ def bars($top; $ratios):
     ($drawn.names | block("names")),
     "rows = \($drawn.row - 0.5)",
     # Captions need room, for each ratio more of it.
-    "right = \(([.results[].max] | max) * (1.15 + 0.25 * ([$ratios | group_by(.case)[] | length] | max // 0)))",
+    "right = \(([.results[].max] | max) * (1.15 + 0.32 * ([$ratios | group_by(.case)[] | length] | max // 0)))",
     "subjects = \(.results | map(.subject) | unique | join(" ") | @json)",
     "unit = \(.results[0].unit | @json)",
     "headline = \(headline | @json)",
