@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Copies for the slow path: which packets, and how they get into the ring. */
+#pragma once
+
+#include "evnf/parser.bpf.h"
+
+#include "dpi_maps.bpf.h"
+
+const volatile struct dpi_config dpi_config = {};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, DPI_RING_BYTES);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} dpi_copies SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, __u32);
+	__type(value, struct dpi_faults);
+} dpi_faults SEC(".maps");
+
+static __always_inline struct dpi_faults *faults(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&dpi_faults, &zero);
+}
+
+static __always_inline bool has_payload(const struct evnf_packet *pkt)
+{
+	return pkt->payload_offset < pkt->l3_offset + pkt->l3_length;
+}
+
+static __always_inline void set_flags(struct dpi_flow *flow, __u32 flags)
+{
+	if ((flow->flags & flags) != flags)
+		__sync_fetch_and_or(&flow->flags, flags);
+}
+
+static __always_inline __u32 budget(const struct evnf_packet *pkt)
+{
+	return pkt->protocol == IPPROTO_TCP ? dpi_config.budget_tcp : dpi_config.budget_udp;
+}
+
+/* Packets with payload; of what is not TCP also the first, whatever is in it. */
+static __always_inline bool wants_copy(const struct evnf_packet *pkt, const struct dpi_flow *flow)
+{
+	if (pkt->fragment == EVNF_FRAGMENT_LATER)
+		return false;
+	if (!has_payload(pkt))
+		return pkt->protocol != IPPROTO_TCP && flow->packets[0] + flow->packets[1] == 1;
+	if (!dpi_config.offload)
+		return true;
+	return dpi_verdict_state(flow->verdict) < DPI_CLASSIFIED && flow->copies < budget(pkt);
+}
+
+/* Records are not announced one by one, which would cost more than copying: the reader polls. */
+static __always_inline __u64 wake_up(void)
+{
+	return bpf_ringbuf_query(&dpi_copies, BPF_RB_AVAIL_DATA) >= DPI_WAKE_BYTES ? BPF_RB_FORCE_WAKEUP :
+										     BPF_RB_NO_WAKEUP;
+}
+
+/* Counts a copy; true where it is the last that the flow's budget allows. */
+static __always_inline bool spend_budget(const struct evnf_packet *pkt, struct dpi_flow *flow)
+{
+	return has_payload(pkt) && __sync_fetch_and_add(&flow->copies, 1) + 1 >= budget(pkt);
+}
+
+/* Fills and sends a record that has room for `room` bytes of packet. */
+static __always_inline void send_copy(evnf_ctx *ctx, const struct evnf_packet *pkt, const struct dpi_key *key,
+				      __u32 direction, struct dpi_flow *flow, struct dpi_copy *copy, __u32 room)
+{
+	__u32 length = pkt->l3_length, last;
+
+	if (length > room)
+		length = room;
+	copy->key = *key;
+	copy->length = length;
+	copy->id = dpi_verdict_id(flow->verdict);
+	copy->now = pkt->now;
+	copy->l3_length = pkt->l3_length;
+	copy->flow_flags = flow->flags;
+	copy->opening = flow->opening;
+	copy->l4_offset = pkt->l4_offset - pkt->l3_offset;
+	copy->direction = direction;
+	copy->from_initiator = direction == flow->initiator;
+	copy->is_last = spend_budget(pkt, flow);
+	/*
+	 * Neither happens: the parser has checked the length against the frame. The
+	 * verifier of 6.1 learns nothing from a test for zero, so it is shown that
+	 * the length is one more than what is less than the room.
+	 */
+	last = length - 1;
+	barrier_var(last);
+	if (last >= room || evnf_load_bytes(ctx, pkt->l3_offset, copy->data, last + 1))
+		bpf_ringbuf_discard(copy, BPF_RB_NO_WAKEUP);
+	else
+		bpf_ringbuf_submit(copy, wake_up());
+}
+
+/* Copies into a record of a size that the verifier knows; false where the ring has no room. */
+#define COPY_INTO(room)                                                                            \
+	({                                                                                         \
+		struct dpi_copy *copy = bpf_ringbuf_reserve(&dpi_copies, sizeof(*copy) + (room), 0); \
+                                                                                                   \
+		if (copy)                                                                          \
+			send_copy(ctx, pkt, key, direction, flow, copy, room);                     \
+		copy != NULL;                                                                      \
+	})
+
+static __always_inline bool copy_packet(evnf_ctx *ctx, const struct evnf_packet *pkt, const struct dpi_key *key,
+					__u32 direction, struct dpi_flow *flow)
+{
+	if (pkt->l3_length <= DPI_SMALL_COPY)
+		return COPY_INTO(DPI_SMALL_COPY);
+	if (pkt->l3_length <= DPI_MEDIUM_COPY)
+		return COPY_INTO(DPI_MEDIUM_COPY);
+	return COPY_INTO(DPI_LARGE_COPY);
+}
+
+/* The ring is full, or the copies come too fast. */
+static __always_inline void count_lost_copy(void)
+{
+	struct dpi_faults *counters = faults();
+
+	evnf_count_lost_event();
+	if (counters)
+		counters->lost_copies++;
+}
+
+/*
+ * Copies the packet if there is a slow path that can take it. What is not
+ * copied spends no budget: a later packet takes this one's place.
+ */
+static __always_inline void offer_copy(evnf_ctx *ctx, const struct evnf_packet *pkt, const struct dpi_key *key,
+				       __u32 direction, struct dpi_flow *flow)
+{
+	if (evnf_slow_path_alive(pkt)) {
+		if (evnf_admit_event(pkt, &dpi_config.copy_limit) &&
+		    copy_packet(ctx, pkt, key, direction, flow))
+			return;
+		count_lost_copy();
+	}
+	set_flags(flow, DPI_FLOW_GAP);
+}
