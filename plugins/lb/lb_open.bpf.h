@@ -58,14 +58,14 @@ __noinline int lb_find_room(__u32 set_index, __u32 home)
 		return LB_WAYS;
 	scratch->best = 0;
 	for (__u32 i = 0; i < LB_WAYS; i++) {
-		lb_head head = lb_read_head(set, lb_way_from(home, i));
+		lb_head head = lb_read_head(set, evnf_way_from(home, i));
 		__u32 quiet = head & LB_USED ? lb_idle(head, pkt->now) + (1u << 31) : 0xffffffff;
 		__u64 worth = lb_may_go(head) ? (__u64)quiet << 3 | (LB_WAYS - i) : 0;
 
 		if (worth > scratch->best)
 			scratch->best = worth;
 	}
-	return scratch->best ? lb_way_from(home, LB_WAYS - (scratch->best & 7)) : LB_WAYS;
+	return scratch->best ? evnf_way_from(home, LB_WAYS - (scratch->best & 7)) : LB_WAYS;
 }
 
 /* The place for a new connection of these ends, claimed; false where none could be had. */

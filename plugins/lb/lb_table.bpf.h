@@ -10,7 +10,11 @@
 #pragma once
 
 #include "evnf/stage.bpf.h"
+#include "evnf/ways.bpf.h"
+
 #include "lb_shared.h"
+
+_Static_assert((int)LB_WAYS == EVNF_WAYS, "the ways of a set");
 
 const volatile struct lb_config lb_config = {};
 
@@ -92,22 +96,6 @@ static __always_inline bool lb_is_of(const struct lb_connection *connection, con
 	return lb_same(&connection->server, connection->server_port, ends->peer, ends->peer_port);
 }
 
-/* A bit for each way whose tag is this one, at its lowest byte's highest bit; now and then for another way, too. */
-static __always_inline __u64 lb_ways_with(const struct lb_set *set, __u8 tag)
-{
-	__u64 differ = *(const volatile __u64 *)set->tags ^ tag * 0x0101010101010101ull;
-
-	return (differ - 0x0101010101010101ull) & ~differ & 0x0080808080808080ull;
-}
-
-/* The first of those ways: LB_WAYS and more where there is none. */
-static __always_inline __u32 lb_first_of(__u64 ways)
-{
-	__u64 below = ((ways & -ways) >> 7) - 1; /* a whole byte for each way before */
-
-	return (below & 0x0101010101010101ull) * 0x0101010101010101ull >> 56;
-}
-
 /* The hash of the client's port; false where a map is gone. */
 static __always_inline bool lb_mix_of(const struct lb_ends *ends, __u64 *mixed)
 {
@@ -158,10 +146,10 @@ static __always_inline bool lb_locate(const struct lb_ends *ends, enum lb_direct
 	place->way = lb_home_of(mixed);
 	if (place->set->tags[place->way] == lb_tag_of(mixed) && lb_is_at(place, ends, direction, now))
 		return true;
-	ways = lb_ways_with(place->set, lb_tag_of(mixed));
+	ways = evnf_ways_with(*(const volatile __u64 *)place->set->tags, lb_tag_of(mixed));
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < LB_WAYS; i++) {
-		place->way = lb_first_of(ways);
+		place->way = evnf_first_way(ways);
 		if (place->way >= LB_WAYS)
 			return false;
 		if (lb_is_at(place, ends, direction, now))
@@ -210,16 +198,6 @@ static __always_inline void lb_publish(struct lb_place *place, lb_head flags)
 {
 	if (place->way < LB_WAYS)
 		__sync_lock_test_and_set(&place->set->heads[place->way], (place->head & LB_VERSIONS) | LB_USED | flags);
-}
-
-static __always_inline __u32 lb_way_from(__u32 home, __u32 steps)
-{
-	__u32 way = home + steps;
-
-	if (way >= LB_WAYS)
-		way -= LB_WAYS;
-	barrier_var(way); /* the compiler knows the bound and would leave it out, the verifier does not */
-	return way & 7;
 }
 
 static __always_inline __u32 lb_count_kept(const struct lb_set *set)
