@@ -10,6 +10,8 @@
 #include <map>
 #include <utility>
 
+#include <evnf/dscp.hpp>
+
 #include "protocols.hpp"
 
 namespace evnf::fw {

@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include <evnf/dscp.hpp>
+
 #include "protocols.hpp"
 
 namespace evnf::fw {

@@ -37,13 +37,6 @@ constexpr std::array kTcpFlags{
     Named{"ack", 0x10}, Named{"urg", 0x20}, Named{"ece", 0x40}, Named{"cwr", 0x80},
 };
 
-constexpr std::array kDscps{
-    Named{"cs0", 0},   Named{"cs1", 8},   Named{"cs2", 16},  Named{"cs3", 24},  Named{"cs4", 32},  Named{"cs5", 40},
-    Named{"cs6", 48},  Named{"cs7", 56},  Named{"af11", 10}, Named{"af12", 12}, Named{"af13", 14}, Named{"af21", 18},
-    Named{"af22", 20}, Named{"af23", 22}, Named{"af31", 26}, Named{"af32", 28}, Named{"af33", 30}, Named{"af41", 34},
-    Named{"af42", 36}, Named{"af43", 38}, Named{"ef", 46},   Named{"va", 44},   Named{"le", 1},
-};
-
 constexpr std::array kIcmpNames{
     IcmpName{"echo-reply", 0, 129},
     IcmpName{"echo-request", 8, 128},
@@ -124,16 +117,6 @@ std::string tcp_flags_text(std::uint8_t flags, std::string_view mark)
     for (const auto& [name, bit] : kTcpFlags)
         if (flags & bit) text.append(text.empty() ? "" : ",").append(mark).append(name);
     return text;
-}
-
-std::optional<std::uint8_t> dscp_number(std::string_view name)
-{
-    return number(kDscps, name);
-}
-
-std::string dscp_text(std::uint8_t dscp)
-{
-    return text(kDscps, dscp);
 }
 
 } // namespace evnf::fw

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/// Names of protocols, ICMP types, TCP flags and DSCPs.
+/// Names of protocols, ICMP types and TCP flags.
 #pragma once
 
 #include <cstdint>
@@ -12,12 +12,6 @@ namespace evnf::fw {
 /// Number of the protocol, by its IANA name in small letters.
 std::optional<std::uint8_t> protocol_number(std::string_view name);
 /// Its name, or its number where it has none here.
-std::string protocol_text(std::uint8_t protocol);
-
-/// Its name, or else the number.
-std::string protocol_text(std::uint8_t protocol);
-
-/// Its name, or the number where it has none here.
 std::string protocol_text(std::uint8_t protocol);
 
 /// TCP, UDP and SCTP: those whose ports the fast path reads.
@@ -40,9 +34,5 @@ std::string icmp_type_text(std::uint8_t protocol, std::uint8_t type);
 std::optional<std::uint8_t> tcp_flag(std::string_view name);
 /// "syn,ack", each with `mark` before it; empty where no bit is set.
 std::string tcp_flags_text(std::uint8_t flags, std::string_view mark = "");
-
-/// By its name in RFC 2474, 2597, 3246, 5865 or 8622, in small letters.
-std::optional<std::uint8_t> dscp_number(std::string_view name);
-std::string dscp_text(std::uint8_t dscp);
 
 } // namespace evnf::fw

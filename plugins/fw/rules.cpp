@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 
 #include <fmt/format.h>
+#include <evnf/dscp.hpp>
 #include <evnf/slots.hpp>
 
 #include <algorithm>

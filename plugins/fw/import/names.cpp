@@ -8,6 +8,8 @@
 #include <string>
 #include <utility>
 
+#include <evnf/dscp.hpp>
+
 #include "../protocols.hpp"
 #include "lists.hpp"
 
