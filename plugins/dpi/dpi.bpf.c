@@ -1,172 +1,82 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
- * dpi: counts every packet in the entry of its flow, and copies to the slow
- * path what it needs to name the application: packets with payload, up to a
- * budget and until there is a verdict. The packet itself always goes on.
+ * dpi: counts every packet in the entry of its flow, copies to the slow path
+ * what that needs to name the application, and does what the policy of the
+ * application says: packets go on unless that is to drop them.
  */
 #include "dpi_copy.bpf.h"
+#include "dpi_open.bpf.h"
+#include "dpi_policy.bpf.h"
 
 EVNF_LICENSE;
 
-#define TCP_FIN 0x01
-#define TCP_SYN 0x02
-#define TCP_RST 0x04
-#define TCP_ACK 0x10
-
-/* The next flow id. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
-	__type(key, __u32);
-	__type(value, __u64);
-} dpi_ids SEC(".maps");
-
-/* Names for the numbers in verdicts: user space's alone, and declared here to live as long as the flows. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, DPI_MAX_APPS);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
-	__type(key, __u32);
-	__type(value, struct dpi_app);
-} dpi_apps SEC(".maps");
-
-static __always_inline bool is_from_endpoint_0(const struct evnf_packet *pkt)
+/* What the head is after a packet of this direction. */
+static __always_inline dpi_head head_after(const struct evnf_packet *pkt, dpi_head head, __u32 direction)
 {
-	if (pkt->src.halves[0] != pkt->dst.halves[0])
-		return pkt->src.halves[0] < pkt->dst.halves[0];
-	if (pkt->src.halves[1] != pkt->dst.halves[1])
-		return pkt->src.halves[1] < pkt->dst.halves[1];
-	return pkt->sport <= pkt->dport;
+	dpi_head after = (head & ~DPI_SEEN) | dpi_seen_at(pkt->now);
+
+	if (pkt->fragment != EVNF_FRAGMENT_LATER && dpi_has_payload(pkt))
+		after |= DPI_PAYLOAD;
+	if (dpi_is_tcp(pkt) && pkt->tcp_flags & EVNF_TCP_FIN)
+		after |= dpi_fin(direction);
+	if (dpi_is_tcp(pkt) && pkt->tcp_flags & EVNF_TCP_RST)
+		after |= DPI_RST;
+	return after;
 }
 
-/* Writes the key of the packet's flow; the direction of the packet in it. */
-static __always_inline __u32 make_key(const struct evnf_packet *pkt, struct dpi_key *key)
+/* Notes what the packet says, if that is anything new: a head that is not written stays shared between caches. */
+static __always_inline void hear(const struct evnf_packet *pkt, struct dpi_place *place, __u32 direction)
 {
-	__u32 direction = !is_from_endpoint_0(pkt);
+	for (int i = 0; i < 3; i++) { /* the other direction's packets swap heads, too */
+		dpi_head before = place->head, after = head_after(pkt, before, direction);
 
-	key->address[0] = direction ? pkt->dst : pkt->src;
-	key->address[1] = direction ? pkt->src : pkt->dst;
-	key->port[0] = direction ? pkt->dport : pkt->sport;
-	key->port[1] = direction ? pkt->sport : pkt->dport;
-	key->vlan[0] = pkt->vlan[0];
-	key->vlan[1] = pkt->vlan[1];
-	key->protocol = pkt->protocol;
-	return direction;
-}
-
-static __always_inline bool is_tcp(const struct evnf_packet *pkt)
-{
-	return pkt->protocol == IPPROTO_TCP && pkt->fragment != EVNF_FRAGMENT_LATER;
-}
-
-static __always_inline bool opens_connection(const struct evnf_packet *pkt)
-{
-	return is_tcp(pkt) && (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-}
-
-/* A verdict for a flow that begins: a fresh id and nothing known. */
-static __always_inline __u64 fresh_verdict(void)
-{
-	__u32 zero = 0;
-	__u64 *next = bpf_map_lookup_elem(&dpi_ids, &zero);
-
-	return next ? dpi_verdict(__sync_fetch_and_add(next, 1) + 1, 0, 0, DPI_NEW) : 0;
-}
-
-/* Fills the part of an entry that tells how the flow began. */
-static __always_inline void begin_flow(evnf_ctx *ctx, const struct evnf_packet *pkt, __u32 direction,
-				       struct dpi_flow *flow)
-{
-	struct tcphdr *tcp;
-
-	flow->first_seen = pkt->now;
-	flow->initiator = direction;
-	if (!is_tcp(pkt) || has_payload(pkt))
-		return;
-	tcp = evnf_header(ctx, pkt->l4_offset, sizeof(*tcp));
-	if (!tcp)
-		return;
-	flow->flags = DPI_FLOW_HANDSHAKE;
-	flow->opening.seq = tcp->seq;
-	flow->opening.ack_seq = tcp->ack_seq;
-	flow->opening.tcp_flags = pkt->tcp_flags;
-	flow->opening.direction = direction;
-	/* The answer to a SYN that was not seen here. */
-	if ((pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
-		flow->initiator = !direction;
-}
-
-static __always_inline struct dpi_flow *open_flow(evnf_ctx *ctx, const struct evnf_packet *pkt,
-						  const struct dpi_key *key, __u32 direction)
-{
-	struct dpi_flow fresh = { .verdict = fresh_verdict() };
-	struct dpi_faults *counters;
-	struct dpi_flow *flow;
-
-	begin_flow(ctx, pkt, direction, &fresh);
-	/* Another CPU may have been faster: then the entry that is there is the one. */
-	bpf_map_update_elem(&dpi_flows, key, &fresh, BPF_NOEXIST);
-	flow = bpf_map_lookup_elem(&dpi_flows, key);
-	counters = faults();
-	if (!flow && counters)
-		counters->untracked_packets++;
-	return flow;
-}
-
-/*
- * A SYN on a flow that had payload or an end is another connection with the
- * same 5-tuple: it must not inherit a verdict. A retransmitted SYN is not.
- */
-static __always_inline bool is_reopened(const struct evnf_packet *pkt, const struct dpi_flow *flow)
-{
-	return opens_connection(pkt) &&
-	       (flow->flags & (DPI_FLOW_PAYLOAD | DPI_FLOW_FIN_0 | DPI_FLOW_FIN_1 | DPI_FLOW_RST));
-}
-
-static __always_inline void reopen_flow(evnf_ctx *ctx, const struct evnf_packet *pkt, __u32 direction,
-					struct dpi_flow *flow)
-{
-	struct dpi_flow fresh = { .verdict = fresh_verdict() };
-
-	begin_flow(ctx, pkt, direction, &fresh);
-	/* From here on a verdict on the old flow is stale; one that came a moment ago still counts. */
-	dpi_add_to_totals(flow, __sync_lock_test_and_set(&flow->verdict, fresh.verdict));
-	*flow = fresh;
+		if (after == before || dpi_swap_head(place, after) || !dpi_is_still(before, place->head))
+			return;
+	}
 }
 
 static __always_inline void count(const struct evnf_packet *pkt, __u32 direction, struct dpi_flow *flow)
 {
 	__sync_fetch_and_add(&flow->packets[direction & 1], 1);
 	__sync_fetch_and_add(&flow->bytes[direction & 1], pkt->l3_length);
-	/* Spares the other CPUs' caches: most packets come within the same jiffy. */
-	if (flow->last_seen != pkt->now)
-		flow->last_seen = pkt->now;
-	if (!is_tcp(pkt))
+}
+
+static __always_inline void begin_inspection(struct dpi_flow *flow)
+{
+	__u64 verdict = flow->verdict;
+
+	if (dpi_verdict_state(verdict) == DPI_NEW)
+		__sync_val_compare_and_swap(&flow->verdict, verdict, verdict | DPI_INSPECTING);
+}
+
+static __always_inline void count_untracked(const struct evnf_packet *pkt)
+{
+	struct dpi_faults *counters = dpi_fault_counters();
+
+	if (!counters)
 		return;
-	if (pkt->tcp_flags & TCP_FIN)
-		set_flags(flow, direction ? DPI_FLOW_FIN_1 : DPI_FLOW_FIN_0);
-	if (pkt->tcp_flags & TCP_RST)
-		set_flags(flow, DPI_FLOW_RST);
+	counters->untracked_packets++;
+	counters->untracked_bytes += pkt->l3_length;
 }
 
 EVNF_STAGE(dpi, ctx, pkt)
 {
 	struct dpi_key key = {};
-	__u32 direction = make_key(pkt, &key);
-	struct dpi_flow *flow = bpf_map_lookup_elem(&dpi_flows, &key);
+	__u32 direction = dpi_make_key(pkt, &key);
+	struct dpi_place place;
+	struct dpi_flow *flow;
 
-	if (!flow)
-		flow = open_flow(ctx, pkt, &key, direction);
-	else if (is_reopened(pkt, flow))
-		reopen_flow(ctx, pkt, direction, flow);
-	if (!flow)
+	if (!dpi_find_or_open(ctx, pkt, &key, direction, &place) || place.way >= DPI_WAYS) {
+		count_untracked(pkt);
 		return EVNF_NEXT;
+	}
+	flow = &place.set->ways[place.way];
 	count(pkt, direction, flow);
-	if (wants_copy(pkt, flow))
-		offer_copy(ctx, pkt, &key, direction, flow);
-	if (has_payload(pkt) && pkt->fragment != EVNF_FRAGMENT_LATER)
-		set_flags(flow, DPI_FLOW_PAYLOAD);
+	hear(pkt, &place, direction);
+	if (dpi_wants_copy(pkt, flow)) {
+		begin_inspection(flow);
+		dpi_offer_copy(ctx, pkt, &key, direction, flow);
+	}
 	evnf_note(pkt, flow->verdict);
-	return EVNF_NEXT;
+	return dpi_config.policies ? dpi_apply_policy(ctx, pkt, flow) : EVNF_NEXT;
 }

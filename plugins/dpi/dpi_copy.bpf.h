@@ -6,39 +6,11 @@
 
 #include "dpi_maps.bpf.h"
 
-const volatile struct dpi_config dpi_config = {};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, DPI_RING_BYTES);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } dpi_copies SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
-	__type(key, __u32);
-	__type(value, struct dpi_faults);
-} dpi_faults SEC(".maps");
-
-static __always_inline struct dpi_faults *faults(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&dpi_faults, &zero);
-}
-
-static __always_inline bool has_payload(const struct evnf_packet *pkt)
-{
-	return pkt->payload_offset < pkt->l3_offset + pkt->l3_length;
-}
-
-static __always_inline void set_flags(struct dpi_flow *flow, __u32 flags)
-{
-	if ((flow->flags & flags) != flags)
-		__sync_fetch_and_or(&flow->flags, flags);
-}
 
 static __always_inline __u32 budget(const struct evnf_packet *pkt)
 {
@@ -46,13 +18,13 @@ static __always_inline __u32 budget(const struct evnf_packet *pkt)
 }
 
 /* Packets with payload; of what is not TCP also the first, whatever is in it. */
-static __always_inline bool wants_copy(const struct evnf_packet *pkt, const struct dpi_flow *flow)
+static __always_inline bool dpi_wants_copy(const struct evnf_packet *pkt, const struct dpi_flow *flow)
 {
 	if (pkt->fragment == EVNF_FRAGMENT_LATER)
 		return false;
-	if (!has_payload(pkt))
+	if (!dpi_has_payload(pkt))
 		return pkt->protocol != IPPROTO_TCP && flow->packets[0] + flow->packets[1] == 1;
-	if (!dpi_config.offload)
+	if (!dpi_config.copies_end)
 		return true;
 	return dpi_verdict_state(flow->verdict) < DPI_CLASSIFIED && flow->copies < budget(pkt);
 }
@@ -67,7 +39,7 @@ static __always_inline __u64 wake_up(void)
 /* Counts a copy; true where it is the last that the flow's budget allows. */
 static __always_inline bool spend_budget(const struct evnf_packet *pkt, struct dpi_flow *flow)
 {
-	return has_payload(pkt) && __sync_fetch_and_add(&flow->copies, 1) + 1 >= budget(pkt);
+	return dpi_has_payload(pkt) && __sync_fetch_and_add(&flow->copies, 1) + 1 >= budget(pkt);
 }
 
 /* Fills and sends a record that has room for `room` bytes of packet. */
@@ -125,7 +97,7 @@ static __always_inline bool copy_packet(evnf_ctx *ctx, const struct evnf_packet 
 /* The ring is full, or the copies come too fast. */
 static __always_inline void count_lost_copy(void)
 {
-	struct dpi_faults *counters = faults();
+	struct dpi_faults *counters = dpi_fault_counters();
 
 	evnf_count_lost_event();
 	if (counters)
@@ -136,7 +108,7 @@ static __always_inline void count_lost_copy(void)
  * Copies the packet if there is a slow path that can take it. What is not
  * copied spends no budget: a later packet takes this one's place.
  */
-static __always_inline void offer_copy(evnf_ctx *ctx, const struct evnf_packet *pkt, const struct dpi_key *key,
+static __always_inline void dpi_offer_copy(evnf_ctx *ctx, const struct evnf_packet *pkt, const struct dpi_key *key,
 				       __u32 direction, struct dpi_flow *flow)
 {
 	if (evnf_slow_path_alive(pkt)) {
@@ -145,5 +117,6 @@ static __always_inline void offer_copy(evnf_ctx *ctx, const struct evnf_packet *
 			return;
 		count_lost_copy();
 	}
-	set_flags(flow, DPI_FLOW_GAP);
+	if (!(flow->flags & DPI_FLOW_GAP))
+		flow->flags |= DPI_FLOW_GAP;
 }

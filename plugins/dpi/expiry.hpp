@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
-/// Ends flows that were idle for long enough.
+/// Looks at all flows, again and again: ends those that are over, and has those that grew reconsidered.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
+#include <map>
+#include <string_view>
 
 #include "flow_table.hpp"
 #include "inspector.hpp"
@@ -14,13 +17,35 @@ struct IdleTimeouts {
     std::uint64_t tcp, udp, closed; ///< jiffies; `closed`: after FIN both ways or RST
 };
 
+/// Why a flow ended.
+enum class End { idle, fin, rst, reopened };
+std::string_view end_name(End end);
+
+/// A flow that has ended: what it was, when its latest packet came (jiffies), and why it ended.
+using EndedSink = std::function<void(const dpi_flow& flow, std::uint64_t last_seen, const Knowledge& known, End end)>;
+
 class Expiry {
 public:
-    /// Looks at a bounded number of flows; true when all were looked at since the last true.
-    bool turn(FlowTable& table, Inspector& inspector, const IdleTimeouts& timeouts, std::uint64_t now);
+    /// Looks at the next part of the table, a bounded number of sets and of ends. True when that was the last part; the next call
+    /// begins again.
+    bool part(FlowTable& table, Inspector& inspector, const IdleTimeouts& timeouts, std::uint64_t now, const EndedSink& ended);
 
 private:
-    FlowTable::Walk walk_;
+    struct Pass {
+        FlowTable& table;
+        Inspector& inspector;
+        const IdleTimeouts& timeouts;
+        std::uint64_t now;
+        const EndedSink& ended;
+    };
+    void look_at(const Pass& pass, Place place);
+    void end(const Pass& pass, const Place& place, End why);
+    void mend(const Place& place);
+
+    std::size_t next_ = 0;     // set to look at
+    std::size_t ends_ = 0;     // in this part
+    /// Places that were being written, with their heads: who still is in the next pass was left so by a daemon that was killed.
+    std::map<std::pair<const dpi_set*, unsigned>, dpi_head> busy_, busy_before_;
 };
 
 } // namespace evnf::dpi

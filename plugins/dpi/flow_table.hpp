@@ -1,94 +1,85 @@
 // SPDX-License-Identifier: MIT
-/// The flow table as the slow path sees it. Entries are changed by dpi_control.bpf.c only.
+/// The flow table as the slow path sees it: memory that it shares with the fast path. dpi_shared.h says who may write what.
 #pragma once
 
-#include <evnf/bpf.hpp>
+#include <evnf/mapped_array.hpp>
 #include <evnf/plugin.hpp>
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
-#include <mutex>
-#include <string>
-#include <utility>
-#include <vector>
+#include <optional>
 
+#include "apps.hpp"
 #include "inspector.hpp"
-
-struct dpi_control_bpf;
+#include "offload.hpp"
 
 namespace evnf::dpi {
 
-/// Applications by number. Numbers are given in the order of appearance and kept in the state
-/// map dpi_apps: nDPI's own change with its version and its protocols file.
-class Apps {
-public:
-    explicit Apps(MapRef map);
+/// Where a flow is, and its head as it was.
+struct Place {
+    dpi_set* set;
+    unsigned way;
+    dpi_head head;
 
-    /// 0, the unknown one, when the table is full.
-    std::uint32_t number(const Label& label);
-    /// Name and category.
-    std::pair<std::string, std::string> name(std::uint32_t number);
-    std::size_t size() { return learn(), names_.size(); }
-
-private:
-    /// Reads what the map has got since: during a reload the table of the former generation
-    /// still gives numbers while the next one is made.
-    void learn();
-    void remember(const std::string& name, const std::string& category);
-
-    MapRef map_;
-    std::vector<std::pair<std::string, std::string>> names_;
-    std::map<std::pair<std::string, std::string>, std::uint32_t> numbers_;
+    dpi_flow& flow() const { return set->ways[way]; }
+    dpi_head read_head() const { return __atomic_load_n(&set->heads[way], __ATOMIC_ACQUIRE); }
 };
 
-/// Flows that have ended, of one application.
-struct AppTotals {
-    std::uint64_t flows = 0, packets = 0, bytes = 0;
-};
+/// Elements of dpi_table for so many flows: with all of them there, one in 3000 finds no room.
+std::uint32_t sets_for(std::uint32_t max_flows);
 
-/// Thread-safe, except for Walk.
+/// Draws the secret of the hash, where that was not done before.
+dpi_hash_key drawn_key(const MapRef& map);
+
+/// Thread-safe.
 class FlowTable {
 public:
-    /// The maps must outlive the table. Loads dpi_control; throws std::system_error.
-    explicit FlowTable(const Maps& maps);
-    ~FlowTable();
+    /// `ticks`: jiffies a second. The maps must outlive the table.
+    FlowTable(const Maps& maps, std::shared_ptr<Apps> apps, Offload offload, unsigned ticks);
 
-    /// Writes the verdict into the flow's entry; false when that flow is no more.
-    bool classify(const Verdict& conclusion);
-    /// Ends a flow as it was read, as one of that application: false, and nothing changed, when
-    /// there were packets since.
-    bool close(const dpi_key& key, const dpi_flow& flow, const Label& label);
+    /// Writes the verdict into the flow's entry; false, and counted, when that flow is no more.
+    bool conclude(const Verdict& verdict);
+
+    /// Offloads the flow, or has it inspected once more, if it has done enough for that by now (jiffies).
+    void reconsider(const Place& place, std::uint64_t now);
+    /// Ends the flow: its entry is free again, and this is what it was. Nothing where a packet came meanwhile.
+    std::optional<dpi_flow> take(const Place& place);
+    /// The flow's number of packets and bytes is that of the application now, for good.
+    void add_to_totals(const dpi_flow& flow, const Label& label);
 
     /// What the entry itself says, without SNI: for flows with a verdict.
     Label label(const dpi_flow& flow) const;
-    bool is_alive(const dpi_key& key, std::uint64_t id) const;
-    std::map<std::string, AppTotals> ended() const;
+    bool is_alive(const dpi_key& key, std::uint64_t id) const { return find(key, id).has_value(); }
+    Volume volume(const dpi_flow& flow, std::uint64_t now) const;
+
+    const Apps& apps() const { return *apps_; }
     dpi_faults faults() const;
-    std::uint32_t capacity() const { return flows_.info().max_entries; }
+    dpi_tally tally() const;
+    std::span<dpi_set> sets() const { return table_.rows(); }
 
-    using Visit = std::function<void(const dpi_key&, const dpi_flow&)>;
-    void for_each(const Visit& visit) const { flows_.for_each<dpi_key, dpi_flow>(visit); }
+    /// Each flow that is alive or was not yet recorded, as it was at one moment.
+    void for_each(const std::function<void(const dpi_flow&, dpi_head)>& visit) const;
 
-    /// A pass over the table in turns of bounded length.
-    class Walk {
-    public:
-        /// Visits about `count` entries; true when the pass is over and the next begins anew.
-        bool turn(const FlowTable& table, std::uint32_t count, const Visit& visit);
-
-    private:
-        std::vector<std::byte> cursor_; // empty: at the beginning
-    };
+    /// What `former` held, a table of another size, into this one, which is empty. What finds no room is lost: how many flows.
+    std::size_t carry_over(const MappedArray<dpi_set>& former);
 
 private:
-    dpi_answer run(dpi_command command) const;
-    std::uint64_t verdict(std::uint64_t id, const Label& label, std::uint32_t state);
+    std::optional<Place> find(const dpi_key& key, std::uint64_t id) const;
+    std::optional<Place> room_for(const dpi_key& key) const;
+    std::uint64_t word_of(const Verdict& verdict, std::uint64_t before) const;
+    bool write_verdict(const Place& place, std::uint64_t id, std::uint64_t verdict) const;
+    void inspect_anew(const Place& place, std::uint64_t verdict) const;
+    void protect(const Place& place) const;
 
-    MapRef flows_, totals_, faults_;
-    mutable std::mutex mutex_; // of apps_
-    mutable Apps apps_;
-    dpi_control_bpf* control_;
+    MappedArray<dpi_set> table_;
+    MappedArray<std::uint64_t> ids_;
+    MappedArray<dpi_tally> tally_;
+    MapRef faults_;
+    dpi_hash_key secret_;
+    std::shared_ptr<Apps> apps_;
+    Offload offload_;
+    unsigned ticks_;
 };
 
 } // namespace evnf::dpi

@@ -79,8 +79,8 @@ void Inspector::conclude(Flow& flow, std::uint64_t id)
     flow.known.label = flow.inspection->label();
     flow.known.state = flow.known.label.known() ? DPI_CLASSIFIED : DPI_GAVE_UP;
     flow.inspection.reset();
-    // A flow that is no more by now has no use for what is known of it.
-    if (!sink_({flow.key, id, flow.known.state, flow.known.label})) flows_.erase(id);
+    // Where the flow is no more, prune() forgets it, once its record is written.
+    sink_({flow.key, id, flow.known.state, flow.known.label});
 }
 
 std::optional<Knowledge> Inspector::find(std::uint64_t id) const
@@ -96,7 +96,7 @@ Knowledge Inspector::describe(const dpi_key& key, const dpi_flow& flow) const
     const std::lock_guard lock{mutex_};
     const auto found = flows_.find(dpi_verdict_id(flow.verdict));
     if (found == flows_.end())
-        return {flow.flags & DPI_FLOW_PAYLOAD ? DPI_INSPECTING : DPI_NEW, engine_->guess(key, flow.initiator)};
+        return {static_cast<dpi_state>(dpi_verdict_state(flow.verdict)), engine_->guess(key, flow.initiator)};
     const auto& [known, inspection] = std::tie(found->second.known, found->second.inspection);
     if (known.label.known() || !inspection) return known;
     return {known.state, inspection->guess(key, flow.initiator)};

@@ -115,6 +115,17 @@ Label Engine::guess(const dpi_key& key, unsigned initiator, ndpi_flow_struct* fl
     return name(module_, protocol, by_port ? DPI_CONFIDENCE_PORT : DPI_CONFIDENCE_ADDRESS);
 }
 
+Vocabulary Engine::vocabulary() const
+{
+    Vocabulary all;
+    for (unsigned id = 0; id < ndpi_get_num_supported_protocols(module_); ++id)
+        all.apps.emplace_back(ndpi_get_proto_name(module_, static_cast<std::uint16_t>(id)));
+    for (int id = 0; id < NDPI_PROTOCOL_NUM_CATEGORIES; ++id)
+        all.categories.emplace_back(ndpi_category_get_name(module_, static_cast<ndpi_protocol_category_t>(id)));
+    for (int id = 0; id < NDPI_MAX_RISK; ++id) all.risks.emplace_back(ndpi_risk2str(static_cast<ndpi_risk_enum>(id)));
+    return all;
+}
+
 Inspection::Inspection(std::shared_ptr<Engine> engine)
     : engine_{std::move(engine)}, flow_{static_cast<ndpi_flow_struct*>(ndpi_flow_malloc(sizeof *flow_))}
 {

@@ -9,6 +9,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "dpi_shared.h"
 
@@ -25,6 +26,11 @@ struct Label {
     std::string sni; ///< TLS or QUIC server name, HTTP host, DNS name; SSH: the client's banner
 
     bool known() const noexcept { return confidence != DPI_CONFIDENCE_UNKNOWN; }
+};
+
+/// All names that an engine may give. A risk's place is the number of its bit.
+struct Vocabulary {
+    std::vector<std::string> apps, categories, risks;
 };
 
 class Engine;
@@ -66,6 +72,7 @@ public:
 
     /// What the addresses and ports alone say, of a flow that opened in direction `initiator`.
     Label guess(const dpi_key& key, unsigned initiator) const { return guess(key, initiator, nullptr); }
+    Vocabulary vocabulary() const;
 
 private:
     friend class Inspection;

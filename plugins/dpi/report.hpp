@@ -8,16 +8,26 @@
 
 #include "flow_table.hpp"
 #include "inspector.hpp"
+#include "policies.hpp"
 
 namespace evnf::dpi {
 
 std::string_view state_name(dpi_state state);
 
+/// "tcp"; the number of what has no name here.
+std::string protocol_name(std::uint8_t protocol);
+std::string_view confidence_name(dpi_confidence confidence);
 /// One object per flow that is alive.
-boost::json::array report_flows(const FlowTable& table, const Inspector& inspector, bool offload);
+boost::json::array report_flows(const FlowTable& table, const Inspector& inspector);
 /// One object per application: flows that are alive and flows that have ended.
 boost::json::array report_apps(const FlowTable& table, const Inspector& inspector);
+/// The same per category.
+boost::json::array report_categories(const FlowTable& table, const Inspector& inspector);
+/// The `count` flows with most bytes.
+boost::json::array report_top(const FlowTable& table, const Inspector& inspector, std::size_t count);
+/// What each policy was applied to.
+boost::json::array report_policies(const Policies& policies);
 /// How full the table is, and what could not be done.
-boost::json::object report_status(const FlowTable& table, const Inspector& inspector);
+boost::json::object report_status(const FlowTable& table, const Inspector& inspector, std::uint32_t max_flows);
 
 } // namespace evnf::dpi

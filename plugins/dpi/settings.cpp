@@ -6,6 +6,8 @@
 #include <charconv>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <optional>
 
 #include "dpi_shared.h"
 
@@ -109,18 +111,37 @@ void read_idle_timeout(const Node& node, Settings& settings)
     map.done();
 }
 
-void read_offload(const Node& node, Settings& settings)
+void read_volume(Map& map, Offload& offload)
 {
-    enum class Mode { all, elephants, none };
+    constexpr auto kMost = std::uint64_t{1} << 50;
+    if (auto bytes = map.optional("min_bytes")) offload.min_bytes = bytes->size(1, kMost);
+    if (auto packets = map.optional("min_packets")) offload.min_packets = static_cast<std::uint64_t>(packets->integer(1, INT64_C(1) << 40));
+    if (auto rate = map.optional("min_rate")) offload.min_rate = rate->size(1, kMost);
+}
+
+/// `known` is made when a name is to be looked up.
+void read_offload(const Node& node, const std::function<const Vocabulary&()>& known, Offload& offload)
+{
+    using Mode = Offload::Mode;
     Map map{node};
-    if (auto mode = map.optional("mode")) {
-        const auto chosen = mode->one_of<Mode>(
-            {{"all", Mode::all}, {"elephants", Mode::elephants}, {"none", Mode::none}});
-        if (chosen == Mode::elephants) mode->error(not_supported("elephants"));
-        settings.offload = chosen != Mode::none;
-    }
-    for (const auto* key : {"categories", "apps", "min_bytes", "min_packets"}) map.not_supported(key);
+    auto mode = map.optional("mode");
+    if (mode) offload.mode = mode->one_of<Mode>({{"all", Mode::all}, {"elephants", Mode::elephants}, {"none", Mode::none}});
+    if (auto apps = map.optional("apps")) offload.apps = read_names(*apps, "application", known().apps, is_app);
+    if (auto categories = map.optional("categories"))
+        offload.categories = read_names(*categories, "category", known().categories, is_category);
+    read_volume(map, offload);
+    if (auto bytes = map.optional("reinspect")) offload.reinspect = bytes->size(10'000, std::uint64_t{1} << 50);
+    if (offload.mode != Mode::elephants && (!offload.apps.empty() || !offload.categories.empty() || offload.asks_for_volume()))
+        node.error("apps, categories and min_* say what an elephant is: they want mode: elephants");
     map.done();
+}
+
+std::vector<Prefix> read_prefixes(const Node& node)
+{
+    std::vector<Prefix> prefixes;
+    for (const auto& one : node.list()) prefixes.push_back(one.prefix());
+    if (prefixes.size() > DPI_NEVER_PREFIXES) node.error(fmt::format("more than {} prefixes", DPI_NEVER_PREFIXES));
+    return prefixes;
 }
 
 } // namespace
@@ -153,9 +174,14 @@ Settings read_settings(const Node& node)
         settings.max_flows = static_cast<std::uint32_t>(flows->integer(1024, 4'194'304));
     if (auto limit = map.optional("copy_limit")) settings.copy_limit = static_cast<std::uint32_t>(limit->rate(1, 10'000'000));
     if (auto timeout = map.optional("idle_timeout")) read_idle_timeout(*timeout, settings);
-    if (auto offload = map.optional("offload")) read_offload(*offload, settings);
-    map.not_supported("never_inspect");
-    map.not_supported("policies");
+    std::optional<Vocabulary> names;
+    const auto known = [&]() -> const Vocabulary& {
+        if (!names) names = Engine{node.problems().empty() ? settings.protocols : ""}.vocabulary();
+        return *names;
+    };
+    if (auto offload = map.optional("offload")) read_offload(*offload, known, settings.offload);
+    if (auto prefixes = map.optional("never_inspect")) settings.never_inspect = read_prefixes(*prefixes);
+    if (auto policies = map.optional("policies")) settings.policies = read_policies(*policies, known());
     map.done();
     return settings;
 }

@@ -7,6 +7,10 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <vector>
+
+#include "offload.hpp"
+#include "policies.hpp"
 
 namespace evnf::dpi {
 
@@ -17,11 +21,13 @@ struct Settings {
     std::chrono::milliseconds idle_tcp = std::chrono::seconds{300};
     std::chrono::milliseconds idle_udp = std::chrono::seconds{60};
     std::uint32_t copy_limit = 200'000; ///< copies a second on each CPU: about a third of what one worker inspects
-    bool offload = true; ///< no more copies of a flow once there is a verdict
+    Offload offload;
+    std::vector<Policy> policies;
+    std::vector<Prefix> never_inspect;
     std::string protocols; ///< the rules of protocols_file: one a line, without comments
 };
 
-/// Reads `plugins.<instance>`; problems go to node.problems().
+/// Reads `plugins.<instance>`; problems go to node.problems(). Names of applications are looked up in an engine with the custom protocols.
 Settings read_settings(const Node& node);
 
 /// What is wrong with one rule of a protocols file ("tcp:81,udp:5061-5062@SIP"); empty: nothing.

@@ -63,15 +63,51 @@ boost::json::object the_flow(Chain& chain)
     return all[0].as_object();
 }
 
-std::pair<dpi_key, dpi_flow> the_entry(Chain& chain)
+/// The maps of the chain's dpi, to look at them with the plugin's own classes.
+class ChainMaps final : public evnf::Maps {
+public:
+    explicit ChainMaps(Chain& chain) : chain_{chain} {}
+    evnf::MapRef get(const std::string& name) const override { return chain_.map("dpi", name); }
+
+private:
+    Chain& chain_;
+};
+
+/// The plugin's own view of the chain's flow table.
+class Table {
+public:
+    explicit Table(Chain& chain, evnf::dpi::Offload offload = {})
+        : maps_{chain}, table_{maps_, std::make_shared<evnf::dpi::Apps>(maps_), std::move(offload), 250}
+    {
+    }
+    evnf::dpi::FlowTable* operator->() { return &table_; }
+    evnf::dpi::FlowTable& operator*() { return table_; }
+
+private:
+    ChainMaps maps_;
+    evnf::dpi::FlowTable table_;
+};
+
+struct Entry {
+    dpi_flow flow;
+    dpi_head head;
+};
+
+/// What has not ended.
+std::vector<Entry> entries(Chain& chain)
 {
-    std::optional<std::pair<dpi_key, dpi_flow>> entry;
-    chain.map("dpi", "dpi_flows").for_each<dpi_key, dpi_flow>([&](const auto& key, const auto& flow) {
-        REQUIRE_FALSE(entry);
-        entry.emplace(key, flow);
+    std::vector<Entry> all;
+    Table{chain}->for_each([&](const dpi_flow& flow, dpi_head head) {
+        if (!(head & DPI_ENDED)) all.push_back({flow, head});
     });
-    REQUIRE(entry);
-    return *entry;
+    return all;
+}
+
+dpi_flow the_entry(Chain& chain)
+{
+    const auto all = entries(chain);
+    REQUIRE(all.size() == 1);
+    return all[0].flow;
 }
 
 std::string text(const boost::json::object& object, const char* key)
@@ -98,29 +134,21 @@ std::string explained(const Result& result, const char* key)
     return text(result.plugins.at("dpi").as_object(), key);
 }
 
-/// The maps of the chain's dpi, to look at them with the plugin's own classes.
-class ChainMaps final : public evnf::Maps {
-public:
-    explicit ChainMaps(Chain& chain) : chain_{chain} {}
-    evnf::MapRef get(const std::string& name) const override { return chain_.map("dpi", name); }
+using Ended = std::vector<std::pair<dpi_flow, evnf::dpi::End>>;
 
-private:
-    Chain& chain_;
-};
-
-/// One pass of expiry, `later` jiffies after the last packet of the flows that are there.
-void expire(Chain& chain, std::uint64_t later, const evnf::dpi::IdleTimeouts& timeouts)
+/// One pass of expiry, `later` jiffies after the last packet of the flows that are there: what ended.
+Ended expire(Chain& chain, std::uint64_t later, const evnf::dpi::IdleTimeouts& timeouts)
 {
+    Ended all;
     std::uint64_t last = 0;
-    chain.map("dpi", "dpi_flows").for_each<dpi_key, dpi_flow>([&](const dpi_key&, const dpi_flow& flow) {
-        last = std::max<std::uint64_t>(last, flow.last_seen);
-    });
-    const ChainMaps maps{chain};
-    evnf::dpi::FlowTable table{maps};
+    for (const auto& entry : entries(chain)) last = std::max<std::uint64_t>(last, (entry.head & DPI_SEEN) << DPI_SEEN_SHIFT);
+    Table table{chain};
     evnf::dpi::Inspector inspector{250};
     inspector.use(std::make_shared<evnf::dpi::Engine>(""), [](const auto&) { return true; });
     evnf::dpi::Expiry expiry;
-    while (!expiry.turn(table, inspector, timeouts, last + later)) {}
+    const auto note = [&](const dpi_flow& flow, std::uint64_t, const evnf::dpi::Knowledge&, evnf::dpi::End why) { all.emplace_back(flow, why); };
+    while (!expiry.part(*table, inspector, timeouts, last + later, note)) {}
+    return all;
 }
 
 } // namespace
@@ -171,10 +199,10 @@ TEST_CASE("dpi: an HTTP connection is named, and then nothing more of it is copi
     CHECK(explained(request, "app") == "HTTP");
     CHECK(explained(request, "state") == "inspecting");
     CHECK(explained(connection.server(PSH | ACK, http_response()), "state") == "classified");
-    CHECK(the_entry(chain).second.copies == 2);
+    CHECK(the_entry(chain).copies == 2);
 
     for (int i = 0; i < 5; ++i) connection.client(PSH | ACK, "more");
-    CHECK(the_entry(chain).second.copies == 2);
+    CHECK(the_entry(chain).copies == 2);
     const auto flow = the_flow(chain);
     CHECK(text(flow, "app") == "HTTP");
     CHECK(text(flow, "category") == "Web");
@@ -214,7 +242,7 @@ TEST_CASE("dpi: copies stop when the budget is spent")
     Connection connection{chain, 40000};
     connection.handshake();
     for (int i = 0; i < 5; ++i) connection.client(PSH | ACK, "\x81 nothing that anybody knows");
-    CHECK(the_entry(chain).second.copies == 3);
+    CHECK(the_entry(chain).copies == 3);
     CHECK(text(the_flow(chain), "state") == "gave_up");
     CHECK(text(the_flow(chain), "app") == "Unknown");
     CHECK(number(chain.query("dpi", "status").as_object(), "inspections") == 0);
@@ -228,7 +256,7 @@ TEST_CASE("dpi: with offload none every packet with payload is copied")
     connection.client(PSH | ACK, http_request("www.example.org"));
     connection.server(PSH | ACK, http_response());
     for (int i = 0; i < 5; ++i) connection.client(PSH | ACK, "more");
-    CHECK(the_entry(chain).second.copies == 7);
+    CHECK(the_entry(chain).copies == 7);
     const auto flow = the_flow(chain);
     CHECK(text(flow, "app") == "HTTP");
     CHECK(text(flow, "state") == "classified");
@@ -242,7 +270,7 @@ TEST_CASE("dpi: packets of every size that fits an XDP frame are copied whole")
         Connection connection{chain};
         connection.client(PSH | ACK, std::string(size, 'x'));
         CAPTURE(size);
-        CHECK(the_entry(chain).second.copies == 1);
+        CHECK(the_entry(chain).copies == 1);
         CHECK(text(the_flow(chain), "state") == "classified"); // by its port: the record arrived
     }
 }
@@ -302,10 +330,10 @@ TEST_CASE("dpi: a retransmitted SYN changes nothing; a SYN after payload begins 
     Chain chain{config()};
     Connection first{chain};
     first.client(SYN);
-    const auto id = dpi_verdict_id(the_entry(chain).second.verdict);
+    const auto id = dpi_verdict_id(the_entry(chain).verdict);
     first.client_seq = 1000;
     first.client(SYN);
-    CHECK(dpi_verdict_id(the_entry(chain).second.verdict) == id);
+    CHECK(dpi_verdict_id(the_entry(chain).verdict) == id);
     CHECK(number(the_flow(chain), "packets") == 2);
     first.server(SYN | ACK);
     first.client(PSH | ACK, http_request("www.example.org"));
@@ -314,7 +342,7 @@ TEST_CASE("dpi: a retransmitted SYN changes nothing; a SYN after payload begins 
 
     Connection second{chain, 80, 9000, 7000};
     CHECK(explained(second.client(SYN), "state") == "new");
-    const auto [key, entry] = the_entry(chain);
+    const auto entry = the_entry(chain);
     CHECK(dpi_verdict_id(entry.verdict) != id);
     CHECK(dpi_verdict_state(entry.verdict) == DPI_NEW);
     CHECK(entry.copies == 0);
@@ -328,38 +356,40 @@ TEST_CASE("dpi: a retransmitted SYN changes nothing; a SYN after payload begins 
     CHECK(text(the_flow(chain), "app") == "TLS");
 }
 
-TEST_CASE("dpi: a verdict on a flow whose 5-tuple was taken over is refused")
+TEST_CASE("dpi: a verdict that comes when its flow is over is refused, counted, and not the next flow's")
 {
     Chain chain{config()};
-    const ChainMaps maps{chain};
-    evnf::dpi::FlowTable table{maps};
+    Table table{chain};
     Connection first{chain};
     first.client(PSH | ACK, "x");
-    const auto [key, old] = the_entry(chain);
+    const auto old = the_entry(chain);
     evnf::dpi::Label label;
     label.app = "HTTP";
     label.confidence = DPI_CONFIDENCE_DPI;
-    const evnf::dpi::Verdict late{key, dpi_verdict_id(old.verdict), DPI_CLASSIFIED, label};
+    const evnf::dpi::Verdict late{old.key, dpi_verdict_id(old.verdict), DPI_CLASSIFIED, label};
 
     Connection{chain, 80, 9000}.client(SYN);
-    CHECK_FALSE(table.classify(late));
-    CHECK(dpi_verdict_state(the_entry(chain).second.verdict) == DPI_NEW);
-    CHECK_FALSE(table.close(key, old, label));
+    const auto ended = expire(chain, 0, {.tcp = 1'000'000, .udp = 1'000'000, .closed = 1'000'000});
+    REQUIRE(ended.size() == 1);
+    CHECK(ended[0].second == evnf::dpi::End::reopened);
+    CHECK(ended[0].first.packets[0] + ended[0].first.packets[1] == 1);
+    CHECK_FALSE(table->conclude(late));
+    CHECK(dpi_verdict_state(the_entry(chain).verdict) == DPI_NEW);
+    CHECK(number(chain.query("dpi", "status").as_object(), "stale_verdicts") == 1);
 
-    const auto now = the_entry(chain).second;
-    CHECK(table.classify({key, dpi_verdict_id(now.verdict), DPI_CLASSIFIED, label}));
+    const auto now = the_entry(chain);
+    CHECK(table->conclude({now.key, dpi_verdict_id(now.verdict), DPI_CLASSIFIED, label}));
     CHECK(text(the_flow(chain), "state") == "classified");
 }
 
-TEST_CASE("dpi: a flow with packets since it was looked at is not closed")
+TEST_CASE("dpi: a flow with packets since it was looked at is not ended")
 {
     Chain chain{config()};
-    const ChainMaps maps{chain};
-    evnf::dpi::FlowTable table{maps};
+    Table table{chain};
     chain.run("in", packet(Eth{}, Ipv4{}, Udp{}));
-    auto [key, seen] = the_entry(chain);
-    seen.last_seen -= 1;
-    CHECK_FALSE(table.close(key, seen, {}));
+    for (auto& set : table->sets())
+        for (unsigned way = 0; way < DPI_WAYS; ++way)
+            if (set.heads[way] & DPI_USED) CHECK_FALSE(table->take({&set, way, set.heads[way] - 1}));
     CHECK(flows(chain).size() == 1);
 }
 
@@ -400,10 +430,10 @@ TEST_CASE("dpi: flows, verdicts and totals live through a reload")
     Connection connection{chain};
     connection.handshake();
     connection.client(PSH | ACK, http_request("www.example.org"));
-    const auto id = dpi_verdict_id(the_entry(chain).second.verdict);
+    const auto id = dpi_verdict_id(the_entry(chain).verdict);
     chain.reload(config("budget: {tcp: 4}, idle_timeout: {tcp: 10s}"));
     connection.server(PSH | ACK, http_response());
-    CHECK(dpi_verdict_id(the_entry(chain).second.verdict) == id);
+    CHECK(dpi_verdict_id(the_entry(chain).verdict) == id);
     const auto flow = the_flow(chain);
     CHECK(text(flow, "app") == "HTTP");
     CHECK(text(flow, "state") == "classified");
@@ -415,7 +445,7 @@ TEST_CASE("dpi: two tables over the same state, as during a reload, agree on the
 {
     Chain chain{config()};
     const ChainMaps maps{chain};
-    evnf::dpi::Apps former{maps.get("dpi_apps")}, next{maps.get("dpi_apps")};
+    evnf::dpi::Apps former{maps}, next{maps};
     const auto label = [](const std::string& app) {
         evnf::dpi::Label made;
         made.app = app;
@@ -430,17 +460,35 @@ TEST_CASE("dpi: two tables over the same state, as during a reload, agree on the
     CHECK(former.number({}) == 0);
 }
 
-TEST_CASE("dpi: a full table is counted, and its packets go on")
+TEST_CASE("dpi: a scan takes the places of what is quiet, never that of an offloaded flow; every packet is accounted for")
 {
     Chain chain{config("max_flows: 1024")};
-    for (std::uint32_t i = 0; i < 2000; ++i) {
-        const auto frame = packet(Eth{}, Ipv4{}, Tcp{.sport = static_cast<std::uint16_t>(i + 1), .flags = SYN});
+    Connection kept{chain};
+    kept.handshake();
+    kept.client(PSH | ACK, http_request("www.example.org"));
+    kept.server(PSH | ACK, http_response());
+    constexpr std::uint32_t kScan = 20000;
+    for (std::uint32_t i = 0; i < kScan; ++i) {
+        const auto frame = packet(Eth{}, Ipv4{.src = "192.0.2.1"}, Tcp{.sport = static_cast<std::uint16_t>(i), .flags = SYN});
         CHECK(chain.run("in", frame).verdict == EVNF_FORWARD);
     }
     const auto status = chain.query("dpi", "status").as_object();
     CHECK(number(status, "max_flows") == 1024);
-    CHECK(number(status, "flows") == 1024);
-    CHECK(number(status, "untracked_packets") == 2000 - 1024);
+    CHECK(number(status, "flows") <= 2 * 1024 + 14); // all places
+    CHECK(number(status, "evicted_flows") > kScan / 2);
+    CHECK(number(status, "packets") + number(status, "evicted_packets") + number(status, "untracked_packets") == kScan + 5);
+    const auto all = flows(chain);
+    CHECK(std::ranges::any_of(all, [](const auto& flow) { return flow.at("offloaded").as_bool() && flow.at("packets") == 5; }));
+}
+
+TEST_CASE("dpi: what finds no room is counted, and goes on")
+{
+    Chain chain{config("max_flows: 1024")};
+    Table table{chain};
+    for (auto& set : table->sets()) // all places are protected
+        for (auto& head : set.heads) head = DPI_USED | DPI_OFFLOADED;
+    CHECK(chain.run("in", packet(Eth{}, Ipv4{}, Udp{}, Payload{"1234"})).verdict == EVNF_FORWARD);
+    CHECK(number(chain.query("dpi", "status").as_object(), "untracked_packets") == 1);
 }
 
 TEST_CASE("dpi: what the ring has no room for is counted, marked on its flow, and not charged to the budget")
@@ -460,9 +508,8 @@ TEST_CASE("dpi: what the ring has no room for is counted, marked on its flow, an
         CHECK(one.at("gap").as_bool());
         CHECK(number(one.as_object(), "packets") == 20000);
     }
-    chain.map("dpi", "dpi_flows").for_each<dpi_key, dpi_flow>([&](const dpi_key& key, const dpi_flow& flow) {
-        if (key.protocol == IPPROTO_UDP) CHECK(flow.copies + lost == 20000);
-    });
+    for (const auto& entry : entries(chain))
+        if (entry.flow.key.protocol == IPPROTO_UDP) CHECK(entry.flow.copies + lost == 20000);
     CHECK(chain.stats().at("lost_events").to_number<std::uint64_t>() == lost);
 }
 
@@ -473,14 +520,14 @@ TEST_CASE("dpi: without a slow path nothing is copied, nothing is lost, and the 
     connection.handshake();
     set_heartbeats(chain, Heartbeat::past);
     for (int i = 0; i < 5; ++i) CHECK(connection.client(PSH | ACK, "neither").verdict == EVNF_FORWARD);
-    CHECK(the_entry(chain).second.copies == 0);
+    CHECK(the_entry(chain).copies == 0);
     CHECK(number(chain.query("dpi", "status").as_object(), "inspections") == 0);
     CHECK(chain.stats().at("lost_events") == 0);
     CHECK(number(the_flow(chain), "packets") == 8);
     CHECK(the_flow(chain).at("gap").as_bool());
     set_heartbeats(chain, Heartbeat::alive);
     for (int i = 0; i < 5; ++i) connection.client(PSH | ACK, "neither");
-    CHECK(the_entry(chain).second.copies == 3);
+    CHECK(the_entry(chain).copies == 3);
     CHECK(text(the_flow(chain), "state") == "gave_up");
 }
 
@@ -492,7 +539,7 @@ TEST_CASE("dpi: copies above the limit are refused, counted and marked on the fl
     const auto start = std::chrono::steady_clock::now();
     chain.cost_ns("in", packet(Eth{}, Ipv4{}, Udp{.dport = 40000}, Payload{"\x81\x81\x81\x81"}), kPackets);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-    const auto copies = the_entry(chain).second.copies;
+    const auto copies = the_entry(chain).copies;
     CHECK(copies >= kBurst);
     // What a jiffy earns may have been waiting when the time began.
     CHECK(copies <= kBurst + static_cast<std::uint64_t>(took.count() * kPerSecond) + kPerSecond / 100);
@@ -508,10 +555,120 @@ TEST_CASE("dpi: what was refused for now is copied later: the limit earns anew")
     const evnf::PinnedToCpu pinned;
     const auto copies_after_a_packet = [&] {
         chain.run("in", packet(Eth{}, Ipv4{}, Udp{.dport = 40000}, Payload{"\x81\x81\x81\x81"}));
-        return the_entry(chain).second.copies;
+        return the_entry(chain).copies;
     };
     REQUIRE(copies_after_a_packet() == 1);
     const auto start = std::chrono::steady_clock::now();
     while (copies_after_a_packet() < 3) REQUIRE(std::chrono::steady_clock::now() - start < std::chrono::seconds{10});
     CHECK(std::chrono::steady_clock::now() - start > std::chrono::milliseconds{180}); // two, less a jiffy
+}
+
+TEST_CASE("dpi: a policy drops an application's packets once it is known, not before, and counts them; others go on")
+{
+    Chain chain{config("policies: [{app: HTTP, action: drop}]")};
+    Connection connection{chain};
+    connection.handshake();
+    CHECK(connection.client(PSH | ACK, http_request("www.example.org")).verdict == EVNF_FORWARD);
+    CHECK(connection.server(PSH | ACK, http_response()).verdict == EVNF_FORWARD); // the verdict comes with it
+    const auto dropped = connection.client(PSH | ACK, "more");
+    CHECK(dropped.verdict == EVNF_DROP);
+    CHECK(dropped.reason == "policy");
+    CHECK(connection.server(ACK).verdict == EVNF_DROP);
+    CHECK(number(the_flow(chain), "packets") == 7); // dropped ones are counted as the flow's
+    const auto policy = chain.query("dpi", "policies").at(0).as_object();
+    CHECK(text(policy, "policy") == "app HTTP: drop");
+    CHECK(number(policy, "packets") == 2);
+    CHECK(chain.run("in", packet(Eth{}, Ipv4{}, Udp{.dport = 40000}, Payload{"\x81"})).verdict == EVNF_FORWARD);
+}
+
+TEST_CASE("dpi: a policy marks packets with a DSCP, IPv4 and IPv6, keeps ECN, and the checksum is right")
+{
+    Chain chain{config("budget: {udp: 2}, policies: [{app: DNS, action: mark, dscp: ef}]")};
+    const std::string query{"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03www\x07" "example\x03org\x00\x00\x01\x00\x01", 33};
+    const std::string answer{"\x12\x34\x81\x80\x00\x01\x00\x00\x00\x00\x00\x00\x03www\x07" "example\x03org\x00\x00\x01\x00\x01", 33};
+    const auto ask = [&](std::uint8_t tos) { return packet(Eth{}, Ipv4{.tos = tos}, Udp{.sport = 999, .dport = 53}, Payload{query}); };
+    chain.run("in", ask(2));
+    chain.run("out", packet(Eth{}, Ipv4{.src = "10.2.0.2", .dst = "10.1.0.2"}, Udp{.sport = 53, .dport = 999}, Payload{answer}));
+    REQUIRE(text(the_flow(chain), "state") == "classified");
+    CHECK(chain.run("in", ask(2)).frame == ask(46 << 2 | 2));
+    const auto ask6 = [&](std::uint8_t tos) { return packet(Eth{}, Ipv6{.traffic_class = tos}, Udp{.sport = 999, .dport = 53}, Payload{query}); };
+    chain.run("in", ask6(1));
+    chain.run("out", packet(Eth{}, Ipv6{.src = "2001:db8:2::2", .dst = "2001:db8:1::2"}, Udp{.sport = 53, .dport = 999}, Payload{answer}));
+    CHECK(chain.run("in", ask6(1)).frame == ask6(46 << 2 | 1));
+}
+
+TEST_CASE("dpi: the first policy that matches decides, and a reload replaces policies while verdicts and counts stay")
+{
+    Chain chain{config("policies: [{category: Web, action: count}, {app: HTTP, action: drop}]")};
+    Connection connection{chain};
+    connection.handshake();
+    connection.client(PSH | ACK, http_request("www.example.org"));
+    connection.server(PSH | ACK, http_response());
+    CHECK(connection.client(ACK).verdict == EVNF_FORWARD);
+    chain.reload(config("policies: [{app: HTTP, action: drop}, {category: Web, action: count}]"));
+    CHECK(connection.client(ACK).verdict == EVNF_DROP);
+    const auto policies = chain.query("dpi", "policies");
+    CHECK(number(policies.at(0).as_object(), "packets") == 1);
+    CHECK(number(policies.at(1).as_object(), "packets") == 1);
+    chain.reload(config());
+    CHECK(connection.client(ACK).verdict == EVNF_FORWARD);
+}
+
+TEST_CASE("dpi: flows of prefixes that are never inspected are counted and not copied")
+{
+    Chain chain{config("never_inspect: [10.2.0.0/16, \"2001:db8:2::/48\"]")};
+    Connection connection{chain};
+    connection.handshake();
+    connection.client(PSH | ACK, http_request("www.example.org"));
+    CHECK(text(the_flow(chain), "state") == "gave_up");
+    CHECK(number(the_flow(chain), "packets") == 4);
+    CHECK(the_entry(chain).copies == 0);
+    chain.run("in", packet(Eth{}, Ipv6{.src = "2001:db8:2::2", .dst = "2001:db8:1::2"}, Udp{}, Payload{"x"}));
+    for (const auto& entry : entries(chain)) CHECK(entry.flow.copies == 0);
+    chain.run("in", packet(Eth{}, Ipv4{.src = "10.9.0.1", .dst = "10.8.0.2"}, Udp{}, Payload{"x"}));
+    CHECK(std::ranges::any_of(entries(chain), [](const Entry& entry) { return entry.flow.copies == 1; }));
+}
+
+TEST_CASE("dpi: elephants are offloaded once they are big enough; mice stay, and are not copied either")
+{
+    Chain chain{config("offload: {mode: elephants, apps: [HTTP], min_packets: 10}")};
+    Connection connection{chain};
+    connection.handshake();
+    connection.client(PSH | ACK, http_request("www.example.org"));
+    connection.server(PSH | ACK, http_response());
+    CHECK(text(the_flow(chain), "state") == "classified");
+    CHECK_FALSE(the_flow(chain).at("offloaded").as_bool());
+    const auto copies = the_entry(chain).copies;
+    for (int i = 0; i < 5; ++i) connection.client(PSH | ACK, "more");
+    CHECK(the_entry(chain).copies == copies);
+    const evnf::dpi::Offload elephants{.mode = evnf::dpi::Offload::Mode::elephants, .apps = {"HTTP"}, .min_packets = 10};
+    Table table{chain, elephants};
+    const auto reconsider = [&] {
+        for (auto& set : table->sets())
+            for (unsigned way = 0; way < DPI_WAYS; ++way) table->reconsider({&set, way, set.heads[way]}, 0);
+    };
+    reconsider();
+    CHECK(the_flow(chain).at("offloaded").as_bool());
+}
+
+TEST_CASE("dpi: a flow that is inspected once more keeps its name and its policy meanwhile, and its copies begin anew")
+{
+    Chain chain{config("budget: {tcp: 4}, policies: [{app: HTTP, action: count}]")};
+    Connection connection{chain};
+    connection.handshake();
+    connection.client(PSH | ACK, http_request("www.example.org"));
+    connection.server(PSH | ACK, http_response());
+    const auto id = dpi_verdict_id(the_entry(chain).verdict);
+    Table table{chain, {.reinspect = 1}};
+    connection.client(ACK);
+    for (auto& set : table->sets())
+        for (unsigned way = 0; way < DPI_WAYS; ++way)
+            if (set.heads[way] & DPI_USED) table->reconsider({&set, way, set.heads[way]}, 0);
+    CHECK(dpi_verdict_id(the_entry(chain).verdict) != id);
+    CHECK(text(the_flow(chain), "app") == "HTTP");
+    CHECK(text(the_flow(chain), "state") == "inspecting");
+    for (int i = 0; i < 4; ++i) connection.client(PSH | ACK, "\x81 nothing that anybody knows");
+    CHECK(text(the_flow(chain), "app") == "HTTP");
+    CHECK(text(the_flow(chain), "state") == "classified");
+    CHECK(number(chain.query("dpi", "policies").at(0).as_object(), "packets") == 5);
 }

@@ -51,7 +51,7 @@ struct Connection {
         copy.key = key_of(IPPROTO_TCP, 1234, server_port);
         copy.id = id;
         copy.length = copy.l3_length = static_cast<std::uint32_t>(frame.size() - kEthernet);
-        copy.flow_flags = DPI_FLOW_PAYLOAD | (saw_syn ? DPI_FLOW_HANDSHAKE : 0);
+        copy.flow_flags = saw_syn ? DPI_FLOW_HANDSHAKE : 0;
         copy.opening.seq = htonl(1000);
         copy.opening.tcp_flags = SYN;
         copy.l4_offset = 20;
@@ -163,7 +163,7 @@ TEST_CASE("dpi inspector: when the budget is spent it gives up")
     CHECK(lab.inspector.inspections() == 0);
 }
 
-TEST_CASE("dpi inspector: nothing is kept of a flow that is no more when its verdict comes")
+TEST_CASE("dpi inspector: what is known of a flow that is no more when its verdict comes is kept until it is pruned")
 {
     Lab lab;
     lab.alive = false;
@@ -171,6 +171,8 @@ TEST_CASE("dpi inspector: nothing is kept of a flow that is no more when its ver
     lab.inspector.inspect(connection.client(http_request("www.example.org")));
     lab.inspector.inspect(connection.server(http_response()));
     CHECK(lab.verdicts.size() == 1);
+    CHECK(lab.inspector.flows() == 1);
+    lab.inspector.prune(10, [](const auto&, std::uint64_t) { return false; });
     CHECK(lab.inspector.flows() == 0);
 }
 

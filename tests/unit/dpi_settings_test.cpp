@@ -56,7 +56,8 @@ TEST_CASE("dpi settings: nothing is needed")
     CHECK(settings.budget_udp == 8);
     CHECK(settings.idle_tcp == 300s);
     CHECK(settings.idle_udp == 60s);
-    CHECK(settings.offload);
+    CHECK(settings.offload.mode == evnf::dpi::Offload::Mode::all);
+    CHECK(settings.policies.empty());
 }
 
 TEST_CASE("dpi settings: all that this version offers is read")
@@ -76,27 +77,64 @@ offload: {mode: none}
     CHECK(settings.max_flows == 4096);
     CHECK(settings.idle_tcp == 120s);
     CHECK(settings.idle_udp == 5s);
-    CHECK_FALSE(settings.offload);
+    CHECK(settings.offload.mode == evnf::dpi::Offload::Mode::none);
     CHECK(settings.protocols == "tcp:81,udp:5061-5062@SIP\nhost:\"intranet.example\"@Intranet\n");
 }
 
 TEST_CASE("dpi settings: what comes in later versions is refused at its place")
 {
-    const auto errors = read(R"(workers: 2
-never_inspect: [192.0.2.0/24]
-offload:
-  mode: elephants
-  categories: [Media]
-  min_bytes: 1MB
-policies: [{app: BitTorrent, action: drop}]
+    CHECK(read("workers: 2").errors == std::vector<std::string>{"f:1:10: workers: not supported by this version: more than one worker"});
+}
+
+TEST_CASE("dpi settings: elephants and policies are read, by nDPI's names in any case of letters and by those of the protocols file")
+{
+    const File file{"udp:9001@Elephant"};
+    const auto [settings, errors] = read("protocols_file: " + file.path() + R"(
+never_inspect: [192.0.2.0/24, "2001:db8::1"]
+offload: {mode: elephants, categories: [Media, VoIP, Streaming, Download], apps: [youtube, Elephant], min_bytes: 1MB, min_packets: 1000, min_rate: 125kB, reinspect: 1GB}
+policies:
+  - {app: BitTorrent, action: drop}
+  - {category: VoIP, action: mark, dscp: ef}
+  - {risk: ["Self-signed Certificate"], app: [TLS, QUIC], action: count}
+)");
+    CHECK(errors.empty());
+    CHECK(settings.never_inspect.size() == 2);
+    CHECK(settings.offload.mode == evnf::dpi::Offload::Mode::elephants);
+    CHECK(settings.offload.apps == std::vector<std::string>{"youtube", "Elephant"});
+    CHECK(settings.offload.min_bytes == 1'000'000);
+    CHECK(settings.offload.min_packets == 1000);
+    CHECK(settings.offload.min_rate == 125'000);
+    CHECK(settings.offload.reinspect == 1'000'000'000);
+    REQUIRE(settings.policies.size() == 3);
+    CHECK(settings.policies[0].action == DPI_DROP);
+    CHECK(settings.policies[0].text == "app BitTorrent: drop");
+    CHECK(settings.policies[1].dscp == 46);
+    CHECK(settings.policies[1].text == "category VoIP: mark ef");
+    CHECK(settings.policies[2].risks != 0);
+    CHECK(settings.policies[2].text == "app TLS or app QUIC or risk Self-signed Certificate: count");
+}
+
+TEST_CASE("dpi settings: mistakes in elephants and policies are reported at their places")
+{
+    const auto errors = read(R"(offload: {apps: [YouTub], min_bytes: 1MB}
+policies:
+  - {app: Nothing, action: drop}
+  - {action: drop}
+  - {category: VoIP, action: mark}
+  - {category: VoIP, action: drop, dscp: 3}
+  - {risk: Boredom, action: burn}
+never_inspect: 192.0.2.1/24
 )").errors;
-    CHECK(errors
-          == std::vector<std::string>{"f:1:10: workers: not supported by this version: more than one worker",
-                                      "f:2:1: not supported by this version: never_inspect",
-                                      "f:4:9: offload.mode: not supported by this version: elephants",
-                                      "f:5:3: not supported by this version: offload.categories",
-                                      "f:6:3: not supported by this version: offload.min_bytes",
-                                      "f:7:1: not supported by this version: policies"});
+    REQUIRE(errors.size() == 9);
+    CHECK(errors[0] == "f:1:10: offload: apps, categories and min_* say what an elephant is: they want mode: elephants");
+    CHECK(errors[1] == "f:1:18: offload.apps[0]: nDPI knows no application 'YouTub'");
+    CHECK(errors[2] == "f:3:11: policies[0].app: nDPI knows no application 'Nothing'");
+    CHECK(errors[3] == "f:4:5: policies[1]: a policy asks for app, category or risk");
+    CHECK(errors[4] == "f:5:30: policies[2].action: mark wants a dscp");
+    CHECK(errors[5] == "f:6:42: policies[3].dscp: only action mark has a dscp");
+    CHECK(errors[6].starts_with("f:7:12: policies[4].risk: nDPI knows no risk 'Boredom'; it knows: "));
+    CHECK(errors[7].starts_with("f:7:29: policies[4].action: must be one of"));
+    CHECK(errors[8].starts_with("f:8:16: never_inspect: "));
 }
 
 TEST_CASE("dpi settings: all mistakes are reported, each at its place")
