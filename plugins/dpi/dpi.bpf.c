@@ -38,7 +38,7 @@ static __always_inline void hear(const struct evnf_packet *pkt, struct dpi_place
 static __always_inline void count(const struct evnf_packet *pkt, __u32 direction, struct dpi_flow *flow)
 {
 	__sync_fetch_and_add(&flow->packets[direction & 1], 1);
-	__sync_fetch_and_add(&flow->bytes[direction & 1], pkt->l3_length);
+	__sync_fetch_and_add(&flow->bytes[direction & 1], pkt->frame_length);
 }
 
 static __always_inline void begin_inspection(struct dpi_flow *flow)
@@ -56,7 +56,7 @@ static __always_inline void count_untracked(const struct evnf_packet *pkt)
 	if (!counters)
 		return;
 	counters->untracked_packets++;
-	counters->untracked_bytes += pkt->l3_length;
+	counters->untracked_bytes += pkt->frame_length;
 }
 
 EVNF_STAGE(dpi, ctx, pkt)

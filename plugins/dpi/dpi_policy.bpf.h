@@ -76,7 +76,7 @@ static __always_inline int dpi_apply_policy(evnf_ctx *ctx, struct evnf_packet *p
 	if (!number || !policy || !policed)
 		return EVNF_NEXT;
 	policed->packets++;
-	policed->bytes += pkt->l3_length;
+	policed->bytes += pkt->frame_length;
 	if (policy->action == DPI_DROP)
 		return evnf_drop(EVNF_REASON_POLICY);
 	if (policy->action == DPI_MARK && !evnf_write_dscp(ctx, pkt, policy->dscp))

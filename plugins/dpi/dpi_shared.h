@@ -158,7 +158,7 @@ struct dpi_flow {
 	__u32 copies;     /* of packets with payload, as far as they were made */
 	__u32 first_seen; /* jiffies, lower half */
 	__u64 packets[2]; /* by direction */
-	__u64 bytes[2];   /* IP packets, without link layer */
+	__u64 bytes[2];   /* of frames, as the port counts them */
 	struct dpi_opening opening;
 	__u16 flags;      /* enum dpi_flow_flags */
 	__u8 initiator;   /* the direction that opened the flow */

@@ -46,6 +46,7 @@ json::object report_flow(const dpi_flow& flow, dpi_head head, const Knowledge& k
         {"packets_out", flow.packets[from]},
         {"packets_back", flow.packets[to]},
         {"gap", (flow.flags & DPI_FLOW_GAP) != 0},
+        {"ended", (head & DPI_ENDED) != 0},
     };
     if (key.vlan[0] != EVNF_NO_VLAN) object["vlan"] = key.vlan[0];
     if (key.vlan[1] != EVNF_NO_VLAN) object["inner_vlan"] = key.vlan[1];
@@ -113,7 +114,7 @@ json::array report_flows(const FlowTable& table, const Inspector& inspector)
 {
     json::array flows;
     table.for_each([&](const dpi_flow& flow, dpi_head head) {
-        if (!(head & DPI_ENDED)) flows.push_back(report_flow(flow, head, knowledge(table, inspector, flow)));
+        flows.push_back(report_flow(flow, head, knowledge(table, inspector, flow)));
     });
     return flows;
 }
