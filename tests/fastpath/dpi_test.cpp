@@ -5,11 +5,10 @@
 #include <algorithm>
 #include <optional>
 
-#include "../../plugins/dpi/expiry.hpp"
-#include "../../plugins/dpi/flow_table.hpp"
 #include "../../plugins/dpi/inspector.hpp"
 #include "catch.hpp"
 #include "chain.hpp"
+#include "dpi_lab.hpp"
 #include "dpi_traffic.hpp"
 #include "heartbeat.hpp"
 #include "packet.hpp"
@@ -68,46 +67,6 @@ boost::json::object the_flow(Chain& chain)
     return all[0].as_object();
 }
 
-/// The maps of the chain's dpi, to look at them with the plugin's own classes.
-class ChainMaps final : public evnf::Maps {
-public:
-    explicit ChainMaps(Chain& chain) : chain_{chain} {}
-    evnf::MapRef get(const std::string& name) const override { return chain_.map("dpi", name); }
-
-private:
-    Chain& chain_;
-};
-
-/// The plugin's own view of the chain's flow table.
-class Table {
-public:
-    explicit Table(Chain& chain, evnf::dpi::Offload offload = {})
-        : maps_{chain}, table_{maps_, std::make_shared<evnf::dpi::Apps>(maps_), std::move(offload), 250}
-    {
-    }
-    evnf::dpi::FlowTable* operator->() { return &table_; }
-    evnf::dpi::FlowTable& operator*() { return table_; }
-
-private:
-    ChainMaps maps_;
-    evnf::dpi::FlowTable table_;
-};
-
-struct Entry {
-    dpi_flow flow;
-    dpi_head head;
-};
-
-/// What has not ended.
-std::vector<Entry> entries(Chain& chain)
-{
-    std::vector<Entry> all;
-    Table{chain}->for_each([&](const dpi_flow& flow, dpi_head head) {
-        if (!(head & DPI_ENDED)) all.push_back({flow, head});
-    });
-    return all;
-}
-
 dpi_flow the_entry(Chain& chain)
 {
     const auto all = entries(chain);
@@ -147,7 +106,7 @@ Ended expire(Chain& chain, std::uint64_t later, const evnf::dpi::IdleTimeouts& t
     Ended all;
     std::uint64_t last = 0;
     for (const auto& entry : entries(chain)) last = std::max<std::uint64_t>(last, (entry.head & DPI_SEEN) << DPI_SEEN_SHIFT);
-    Table table{chain};
+    DpiTable table{chain};
     evnf::dpi::Inspector inspector{250};
     inspector.use(std::make_shared<evnf::dpi::Engine>(""), [](const auto&) { return true; });
     evnf::dpi::Expiry expiry;
@@ -365,7 +324,7 @@ TEST_CASE("dpi: a retransmitted SYN changes nothing; a SYN after payload begins 
 TEST_CASE("dpi: a verdict that comes when its flow is over is refused, counted, and not the next flow's")
 {
     Chain chain{config()};
-    Table table{chain};
+    DpiTable table{chain};
     Connection first{chain};
     first.client(PSH | ACK, "x");
     const auto old = the_entry(chain);
@@ -391,7 +350,7 @@ TEST_CASE("dpi: a verdict that comes when its flow is over is refused, counted, 
 TEST_CASE("dpi: a flow with packets since it was looked at is not ended")
 {
     Chain chain{config()};
-    Table table{chain};
+    DpiTable table{chain};
     chain.run("in", packet(Eth{}, Ipv4{}, Udp{}));
     for (auto& set : table->sets())
         for (unsigned way = 0; way < DPI_WAYS; ++way)
@@ -450,7 +409,7 @@ TEST_CASE("dpi: flows, verdicts and totals live through a reload")
 TEST_CASE("dpi: two tables over the same state, as during a reload, agree on the numbers of applications")
 {
     Chain chain{config()};
-    const ChainMaps maps{chain};
+    const DpiMaps maps{chain};
     evnf::dpi::Apps former{maps}, next{maps};
     const auto label = [](const std::string& app) {
         evnf::dpi::Label made;
@@ -490,7 +449,7 @@ TEST_CASE("dpi: a scan takes the places of what is quiet, never that of an offlo
 TEST_CASE("dpi: what finds no room is counted, and goes on")
 {
     Chain chain{config("max_flows: 1024")};
-    Table table{chain};
+    DpiTable table{chain};
     for (auto& set : table->sets()) // all places are protected
         for (auto& head : set.heads) head = DPI_USED | DPI_OFFLOADED;
     CHECK(chain.run("in", packet(Eth{}, Ipv4{}, Udp{}, Payload{"1234"})).verdict == EVNF_FORWARD);
@@ -632,7 +591,7 @@ TEST_CASE("dpi: flows of prefixes that are never inspected are counted and not c
     chain.run("in", packet(Eth{}, Ipv6{.src = "2001:db8:2::2", .dst = "2001:db8:1::2"}, Udp{}, Payload{"x"}));
     for (const auto& entry : entries(chain)) CHECK(entry.flow.copies == 0);
     chain.run("in", packet(Eth{}, Ipv4{.src = "10.9.0.1", .dst = "10.8.0.2"}, Udp{}, Payload{"x"}));
-    CHECK(std::ranges::any_of(entries(chain), [](const Entry& entry) { return entry.flow.copies == 1; }));
+    CHECK(std::ranges::any_of(entries(chain), [](const DpiEntry& entry) { return entry.flow.copies == 1; }));
 }
 
 TEST_CASE("dpi: elephants are offloaded once they are big enough; mice stay, and are not copied either")
@@ -648,7 +607,7 @@ TEST_CASE("dpi: elephants are offloaded once they are big enough; mice stay, and
     for (int i = 0; i < 5; ++i) connection.client(PSH | ACK, "more");
     CHECK(the_entry(chain).copies == copies);
     const evnf::dpi::Offload elephants{.mode = evnf::dpi::Offload::Mode::elephants, .apps = {"HTTP"}, .min_packets = 10};
-    Table table{chain, elephants};
+    DpiTable table{chain, elephants};
     const auto reconsider = [&] {
         for (auto& set : table->sets())
             for (unsigned way = 0; way < DPI_WAYS; ++way) table->reconsider({&set, way, set.heads[way]}, 0);
@@ -665,7 +624,7 @@ TEST_CASE("dpi: a flow that is inspected once more keeps its name and its policy
     connection.client(PSH | ACK, http_request("www.example.org"));
     connection.server(PSH | ACK, http_response());
     const auto id = dpi_verdict_id(the_entry(chain).verdict);
-    Table table{chain, {.reinspect = 1}};
+    DpiTable table{chain, {.reinspect = 1}};
     connection.client(ACK);
     for (auto& set : table->sets())
         for (unsigned way = 0; way < DPI_WAYS; ++way)
