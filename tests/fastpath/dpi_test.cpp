@@ -637,3 +637,42 @@ TEST_CASE("dpi: a flow that is inspected once more keeps its name and its policy
     CHECK(text(the_flow(chain), "state") == "classified");
     CHECK(number(chain.query("dpi", "policies").at(0).as_object(), "packets") == 5);
 }
+
+TEST_CASE("dpi: a table of another size takes the flows over, with verdicts, counts and protection")
+{
+    Chain chain{config("max_flows: 1024")};
+    Connection connection{chain};
+    connection.handshake();
+    connection.client(PSH | ACK, http_request("www.example.org"));
+    connection.server(PSH | ACK, http_response());
+    for (std::uint16_t port = 1; port <= 200; ++port) chain.run("in", packet(Eth{}, Ipv4{}, Udp{.sport = port, .dport = 40000}, Payload{"\x81"}));
+    for (const auto* size : {"max_flows: 4096", "max_flows: 2048"}) {
+        chain.reload(config(size));
+        CHECK(flows(chain).size() == 201);
+        CHECK(connection.client(ACK).verdict == EVNF_FORWARD);
+        chain.run("in", packet(Eth{}, Ipv4{}, Udp{.sport = 1, .dport = 40000}, Payload{"\x81"}));
+    }
+    CHECK(flows(chain).size() == 201);
+    const auto top = chain.query("dpi", "top", {"1"}).at(0).as_object();
+    CHECK(text(top, "app") == "HTTP");
+    CHECK(number(top, "packets") == 7);
+    CHECK(top.at("offloaded").as_bool());
+}
+
+TEST_CASE("dpi: a place that a killed daemon left half written is free again after two passes")
+{
+    Chain chain{config()};
+    DpiTable table{chain};
+    auto& set = table->sets()[0];
+    set.heads[3] = DPI_BUSY | DPI_VERSION;
+    evnf::dpi::Inspector inspector{250};
+    inspector.use(std::make_shared<evnf::dpi::Engine>(""), [](const auto&) { return true; });
+    evnf::dpi::Expiry expiry;
+    const auto pass = [&] {
+        while (!expiry.part(*table, inspector, {.tcp = 1000, .udp = 1000, .closed = 1000}, 0, [](const auto&...) {})) {}
+    };
+    pass();
+    CHECK(set.heads[3] & DPI_BUSY);
+    pass();
+    CHECK(set.heads[3] == DPI_VERSION);
+}
