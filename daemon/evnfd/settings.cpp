@@ -72,6 +72,10 @@ PortSettings read_port(const Node& node)
             {{"auto", Hook::automatic}, {"native", Hook::native}, {"generic", Hook::generic}, {"tc", Hook::tc}});
     if (auto chain = map.optional("chain"))
         for (const Node& stage : chain->list()) port.chain.push_back(stage.string());
+    if (auto tap = map.optional("tap")) {
+        port.tap = tap->boolean();
+        if (port.tap && port.chain.empty()) tap->error("needs a chain: what arrives at a tap goes nowhere else");
+    }
     map.done();
     return port;
 }
@@ -115,8 +119,8 @@ void read_ports(const Node& node, Settings& settings, const std::set<std::string
 
 void read_wires(const Node& node, Settings& settings)
 {
-    std::set<std::string> ends, names;
-    for (const auto& port : settings.ports) names.insert(port.name);
+    std::set<std::string> ends, names, taps;
+    for (const auto& port : settings.ports) (port.tap ? taps : names).insert(port.name);
     for (const Node& wire : node.list()) {
         const auto pair = wire.list();
         if (!wire.is_list() || pair.size() != 2) {
@@ -124,7 +128,8 @@ void read_wires(const Node& node, Settings& settings)
             continue;
         }
         for (const Node& end : pair) {
-            if (!names.contains(end.string())) end.error(fmt::format("'{}' is not in ports", end.string()));
+            if (taps.contains(end.string())) end.error(fmt::format("'{}' is a tap: it gets copies only", end.string()));
+            else if (!names.contains(end.string())) end.error(fmt::format("'{}' is not in ports", end.string()));
             first_time(end, ends, end.string());
         }
         settings.wires.emplace_back(pair[0].string(), pair[1].string());

@@ -26,6 +26,7 @@ struct PortSettings {
     std::string name;
     Hook hook = Hook::automatic;
     std::vector<std::string> chain; ///< instance names, in order
+    bool tap = false;               ///< gets copies of packets, which end in its chain
     bool operator==(const PortSettings&) const = default;
 };
 

@@ -86,6 +86,17 @@ TEST_CASE("settings: a chain visits a plugin once")
           Lines{"evnf.yaml:1:34: ports[0].chain[1]: 'fw' is there twice"});
 }
 
+TEST_CASE("settings: a tap has a chain and no wire")
+{
+    CHECK(problems_of("ports: [{name: a, tap: true, chain: [fw]}]\nplugins: {fw: }\n").empty());
+    CHECK(problems_of("ports: [{name: a, tap: true}]\n") ==
+          Lines{"evnf.yaml:1:24: ports[0].tap: needs a chain: what arrives at a tap goes nowhere else"});
+    const std::string ports = "ports: [{name: a}, {name: b}, {name: c, tap: true, chain: [fw]}]\nplugins: {fw: }\n";
+    CHECK(problems_of(ports + "forwarding: {mode: wire, wires: [[a, b]]}\n").empty());
+    CHECK(problems_of(ports + "forwarding: {mode: wire, wires: [[a, b], [c, c]]}\n").at(0) ==
+          "evnf.yaml:3:42: forwarding.wires[1][0]: 'c' is a tap: it gets copies only");
+}
+
 TEST_CASE("settings: a wire has two ends, and every port has one wire")
 {
     const std::string ports = "ports: [{name: a}, {name: b}, {name: c}]\n";
