@@ -45,9 +45,11 @@ void read_daemon(const Node& node, Settings& settings)
                                                                        {"warning", spdlog::level::warn},
                                                                        {"info", spdlog::level::info},
                                                                        {"debug", spdlog::level::debug}});
-    // `off` is what this version does; YAML reads it as a text.
-    if (auto value = map.optional("metrics"); value && value->string() != "off")
-        value->error(not_supported("daemon.metrics other than off"));
+    // YAML reads `off` as a text.
+    if (auto value = map.optional("metrics"); value && value->string() != "off") {
+        settings.metrics = Endpoint::parse(value->string());
+        if (!settings.metrics) value->error(fmt::format("must be off or ADDRESS:PORT, such as 127.0.0.1:9471 or \"[::1]:9471\", not '{}'", value->string()));
+    }
     map.done();
 }
 

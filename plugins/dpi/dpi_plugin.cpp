@@ -8,6 +8,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/json/object.hpp>
 
+#include "app_metrics.hpp"
 #include "expiry.hpp"
 #include "flow_table.hpp"
 #include "inspector.hpp"
@@ -38,6 +39,7 @@ public:
     std::unique_ptr<Staged> stage(const Node& config, const Ports& ports) override;
     void start() override { schedule(kBetweenPasses); }
     boost::json::value query(std::string_view verb, const std::vector<std::string>& args) override;
+    std::vector<MetricFamily> metrics() override;
     boost::json::value explain(const evnf_packet& packet, std::uint64_t note) override;
     void stop() noexcept override { timer_.cancel(); }
 
@@ -61,6 +63,7 @@ private:
     Settings settings_;
     std::shared_ptr<Engine> engine_;
     std::shared_ptr<FlowTable> table_;
+    AppMetrics app_metrics_;
 };
 
 class DpiPlugin::StagedDpi final : public Staged {
@@ -159,6 +162,28 @@ boost::json::value DpiPlugin::query(std::string_view verb, const std::vector<std
     if (verb == "apps") return report_apps(*table_, inspector_);
     if (verb == "status") return report_status(*table_, inspector_);
     throw UnknownVerb{{"flows", "apps", "status"}};
+}
+
+/// A flow counts for its application from its verdict on: before that it may still be taken for another.
+std::vector<MetricFamily> DpiPlugin::metrics()
+{
+    using enum MetricType;
+    auto totals = table_->ended();
+    std::uint64_t flows = 0;
+    table_->for_each([&](const dpi_key&, const dpi_flow& flow) {
+        ++flows;
+        if (dpi_verdict_state(flow.verdict) < DPI_CLASSIFIED) return;
+        auto& app = totals[table_->label(flow).app];
+        app.flows += 1;
+        app.packets += flow.packets[0] + flow.packets[1];
+        app.bytes += flow.bytes[0] + flow.bytes[1];
+    });
+    const auto faults = table_->faults();
+    auto all = app_metrics_.families(totals);
+    all.push_back({"flows", "Flows in the table.", gauge, {{{}, static_cast<double>(flows)}}});
+    all.push_back({"untracked_packets_total", "Packets of flows that found no room.", counter, {{{}, static_cast<double>(faults.untracked_packets)}}});
+    all.push_back({"lost_copies_total", "Copies for inspection that were not made.", counter, {{{}, static_cast<double>(faults.lost_copies)}}});
+    return all;
 }
 
 /// The note is the verdict word of the flow as the packet found it.

@@ -73,11 +73,13 @@ TEST_CASE("settings: a file that is not there is refused by its name and errno")
     CHECK(problems.errors() == Lines{"/nowhere/evnf.yaml:1:1: cannot read the configuration: No such file or directory"});
 }
 
-TEST_CASE("settings: what this version does not offer is refused, not ignored")
+TEST_CASE("settings: metrics are off or at an address and a port")
 {
-    CHECK(problems_of("daemon: {metrics: \"127.0.0.1:9471\"}\nports: [{name: eth0}]\n") ==
-          Lines{"evnf.yaml:1:19: daemon.metrics: not supported by this version: daemon.metrics other than off"});
+    CHECK(problems_of("daemon: {metrics: \"127.0.0.1:9471\"}\nports: [{name: eth0}]\n").empty());
+    CHECK(problems_of("daemon: {metrics: \"[::1]:9471\"}\nports: [{name: eth0}]\n").empty());
     CHECK(problems_of("daemon: {metrics: off}\nports: [{name: eth0}]\n").empty());
+    CHECK(problems_of("daemon: {metrics: 9471}\nports: [{name: eth0}]\n") ==
+          Lines{"evnf.yaml:1:19: daemon.metrics: must be off or ADDRESS:PORT, such as 127.0.0.1:9471 or \"[::1]:9471\", not '9471'"});
 }
 
 TEST_CASE("settings: a chain visits a plugin once")
