@@ -51,7 +51,7 @@ static __always_inline bool is_for_other_host(evnf_ctx *ctx)
 /* On a wire, what the chain does not judge belongs to the other end and not to this host. */
 static __always_inline int pass_by(evnf_ctx *ctx, struct evnf_packet *pkt, enum evnf_reason reason)
 {
-	if (!evnf_config.wire)
+	if (!evnf_config.wire || evnf_config.tap)
 		return evnf_finish(ctx, pkt, evnf_kernel(reason));
 	bpf_tail_call(ctx, &EVNF_CHAIN, evnf_config.last_slot);
 	return evnf_missed(ctx, pkt);
@@ -73,6 +73,8 @@ SEC(EVNF_SECTION) int evnf_entry(evnf_ctx *ctx)
 	decision = evnf_parse(ctx, pkt);
 	if (decision == evnf_kernel(EVNF_REASON_NOT_IP))
 		return pass_by(ctx, pkt, EVNF_REASON_NOT_IP);
+	if (evnf_config.tap) /* copies, whoever they are for */
+		return evnf_finish(ctx, pkt, decision);
 	if (decision == EVNF_NEXT && evnf_is_control(pkt))
 		return pass_by(ctx, pkt, EVNF_REASON_CONTROL);
 	if (decision == EVNF_NEXT && !evnf_config.wire && is_for_other_host(ctx))

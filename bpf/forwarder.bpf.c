@@ -144,8 +144,8 @@ SEC(EVNF_SECTION) int evnf_forwarder(evnf_ctx *ctx)
 	evnf_visit(pkt);
 	if (pkt->self_test)
 		return EVNF_HOOK_DROP;
-	if (evnf_config.dry_run)
-		return evnf_finish(ctx, pkt, EVNF_FORWARD);
+	if (evnf_config.tap || evnf_config.dry_run)
+		return evnf_finish(ctx, pkt, EVNF_FORWARD); /* of a copy it makes a drop */
 	if (EVNF_TC && pkt->resumed)
 		return route_resumed(ctx, pkt);
 	return evnf_config.wire ? wire(ctx, pkt) : route(ctx, pkt);

@@ -10,12 +10,13 @@ namespace evnf {
 
 namespace {
 
-Chain& find_or_add(std::vector<Chain>& chains, const std::vector<std::string>& stages)
+Chain& find_or_add(std::vector<Chain>& chains, const std::vector<std::string>& stages, bool tap)
 {
-    const auto found = std::find_if(chains.begin(), chains.end(), [&](const Chain& chain) { return chain.stages == stages; });
+    const auto found = std::find_if(chains.begin(), chains.end(), [&](const Chain& chain) { return chain.stages == stages && chain.tap == tap; });
     if (found != chains.end()) return *found;
     Chain chain;
     chain.stages = stages;
+    chain.tap = tap;
     // A forwarder stands behind each chain.
     chain.base = chains.empty() ? 0 : chains.back().last() + 1;
     if (chain.last() >= EVNF_MAX_SLOTS)
@@ -54,13 +55,14 @@ ChainLayout lay_out(const Settings& settings, const LayoutInputs& inputs)
 {
     ChainLayout layout;
     for (const auto& port : settings.ports) {
-        Chain& chain = find_or_add(layout.chains, port.chain);
+        Chain& chain = find_or_add(layout.chains, port.chain, port.tap);
         chain.ports.push_back(port.name);
         chain.at_xdp |= inputs.at_xdp(port);
         chain.at_tc |= inputs.at_tc(port);
     }
     if (settings.mode == ForwardingMode::route)
-        for (auto& chain : layout.chains) add_reentries(chain, layout.reentries, inputs);
+        for (auto& chain : layout.chains)
+            if (!chain.tap) add_reentries(chain, layout.reentries, inputs);
     for (auto& chain : layout.chains) chain.reentries.resize(chain.stages.size());
     if (layout.reentries.size() > EVNF_MAX_REENTRIES)
         throw std::length_error{fmt::format("packets can leave the ports' chains in {} places, of which {} can be told apart: "

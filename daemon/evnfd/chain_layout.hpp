@@ -16,6 +16,7 @@ namespace evnf {
 /// A distinct chain; all ports that have it share its programs.
 struct Chain {
     std::vector<std::string> stages;
+    bool tap = false;                   ///< its programs end copies
     std::vector<std::string> ports;     ///< by ordinal
     std::uint32_t base = 0;             ///< slot of the first stage, in the arrays of both hooks
     bool at_xdp = false, at_tc = false; ///< where it is loaded

@@ -8,6 +8,7 @@
 #include <csignal>
 #include <fstream>
 
+#include "metrics.hpp"
 #include "recovery.hpp"
 
 namespace evnf {
@@ -90,6 +91,7 @@ void Daemon::apply(const std::string& configuration)
     auto candidate = dataplane_.stage_text(configuration, config_file_);
     check_unchanged(candidate.blueprint.settings);
     deployment_.look_up(candidate.blueprint);
+    auto metrics_server = metrics_server_for(candidate.blueprint.settings);
     const auto number = candidate.blueprint.number;
     try {
         dataplane_.load(candidate);
@@ -103,6 +105,7 @@ void Daemon::apply(const std::string& configuration)
     }
     std::vector<std::string> ports;
     for (const auto& port : dataplane_.settings().ports) ports.push_back(port.name);
+    if (metrics_server || !dataplane_.settings().metrics) metrics_server_ = std::move(metrics_server);
     running_ = configuration;
     gone_back_.reset();
     log_->set_level(dataplane_.settings().log_level);
@@ -118,7 +121,13 @@ void Daemon::reload(std::optional<std::chrono::milliseconds> trial)
                                              "--confirm TIME' tries another configuration in its place",
                                              left->count())};
     const auto before = running_;
-    apply(configuration());
+    try {
+        apply(configuration());
+    } catch (...) {
+        ++reloads_.refused;
+        throw;
+    }
+    ++reloads_.applied;
     if (trial) confirmation_.expect(before, *trial);
 }
 
@@ -206,6 +215,20 @@ void Daemon::stop()
     io_.stop();
 }
 
+/// Where metrics are to be had from then on, if that is not where they are: listening before anything has changed.
+std::unique_ptr<MetricsServer> Daemon::metrics_server_for(const Settings& next)
+{
+    if (!next.metrics || (metrics_server_ && metrics_server_->endpoint() == *next.metrics)) return nullptr;
+    return std::make_unique<MetricsServer>(io_, *next.metrics, [this] { return metrics(); });
+}
+
+std::string Daemon::metrics() const
+{
+    auto all = framework_metrics(full_status(), stats(dataplane_, deployment_.redirect_errors()));
+    for (auto& more : {process_metrics(), plugin_metrics(dataplane_)}) all.insert(all.end(), more.begin(), more.end());
+    return metrics_text(std::move(all));
+}
+
 json::object Daemon::loop_status() const
 {
     const auto record = watchdog_ ? watchdog_->record() : LoopWatchdog::Record{};
@@ -216,6 +239,7 @@ json::object Daemon::full_status() const
 {
     auto answer = status(dataplane_, config_file_, [this](const auto& port) { return deployment_.status(port); });
     answer["loop"] = loop_status();
+    answer["reloads"] = json::object{{"applied", reloads_.applied}, {"refused", reloads_.refused}};
     if (const auto left = confirmation_.left()) answer["confirm_within_s"] = left->count();
     if (gone_back_)
         answer["gone_back_s"] = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - *gone_back_).count();

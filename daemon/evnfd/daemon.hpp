@@ -18,6 +18,7 @@
 #include "dataplane.hpp"
 #include "deployment.hpp"
 #include "loop_watchdog.hpp"
+#include "metrics_server.hpp"
 #include "report.hpp"
 #include "routing.hpp"
 
@@ -47,6 +48,8 @@ private:
     void stop();
     void keep_neighbours();
     void keep_heartbeats();
+    std::unique_ptr<MetricsServer> metrics_server_for(const Settings& next);
+    std::string metrics() const;
     boost::json::object loop_status() const;
     boost::json::object full_status() const;
     boost::json::object answer_reload(const std::vector<std::string>& args);
@@ -67,6 +70,10 @@ private:
     std::string running_; ///< the configuration's text
     std::optional<std::chrono::steady_clock::time_point> gone_back_; ///< since when what runs is not what the file says
     std::optional<LoopWatchdog> watchdog_; ///< while the loop runs
+    struct Reloads {
+        std::uint64_t applied = 0, refused = 0;
+    } reloads_;
+    std::unique_ptr<MetricsServer> metrics_server_;
     std::unique_ptr<ControlServer> control_; // last: nobody asks while the rest goes
 };
 

@@ -157,6 +157,7 @@ void Deployment::swap(const Dataplane::Candidate& candidate)
     Undo undo{log_};
     try {
         attachments_.prepare(plans, programs);
+        listen_at_taps(candidate.blueprint.settings.ports);
         redirect_errors_.set_ports(ifindexes);
         route_vips(candidate, vips);
         generation.open_reentry();
@@ -169,6 +170,7 @@ void Deployment::swap(const Dataplane::Candidate& candidate)
     } catch (...) {
         served_ = served_before;
         vip_device_.keep_only(vips_);
+        if (dataplane_.running()) listen_at_taps(dataplane_.settings().ports);
         throw;
     }
     vips_ = vips;
@@ -258,6 +260,7 @@ void Deployment::unpin_chains(const Generation& generation) const
 void Deployment::detach()
 {
     attachments_.detach_all();
+    promiscuous_.set({});
     vip_device_.remove();
     pins_.remove_all();
     log_.info("detached from all ports");
@@ -323,6 +326,7 @@ try {
     const std::vector<AttachmentPlan> plans{plan(port, link.ifindex, generation)};
     const TcPrograms programs{generation.handover(), generation.resume()};
     attachments_.prepare(plans, programs);
+    listen_at_taps(dataplane_.settings().ports);
     attachments_.swap(plans, programs);
     log_.info("port {}: its interface has come (index {}) and is served", port.name, link.ifindex);
 } catch (const std::exception& error) {
@@ -351,6 +355,16 @@ void Deployment::lose(const PortSettings& port)
     attachments_.forget(served->second);
     dataplane_.generation().set_port(dataplane_.ports().at(port.name), {});
     served_.erase(served);
+    listen_at_taps(dataplane_.settings().ports);
+}
+
+/// What is mirrored to a tap is addressed to others.
+void Deployment::listen_at_taps(const std::vector<PortSettings>& ports)
+{
+    std::set<unsigned> taps;
+    for (const auto& port : ports)
+        if (const auto served = served_.find(port.name); port.tap && served != served_.end()) taps.insert(served->second);
+    promiscuous_.set(taps);
 }
 
 PortStatus Deployment::status(const std::string& port) const

@@ -14,6 +14,7 @@
 
 #include "attachment.hpp"
 #include "dataplane.hpp"
+#include "promiscuous.hpp"
 #include "redirect_errors.hpp"
 #include "report.hpp"
 #include "routing.hpp"
@@ -64,6 +65,7 @@ private:
     void serve(const PortSettings& port, const struct Link& link);
     void leave(const PortSettings& port, unsigned ifindex);
     void lose(const PortSettings& port);
+    void listen_at_taps(const std::vector<PortSettings>& ports);
     void wait_for_former();
     void release_former();
     void pin_chains(const Generation& generation) const;
@@ -76,6 +78,7 @@ private:
     spdlog::logger& log_;
     RedirectErrors redirect_errors_;
     Attachments attachments_;
+    Promiscuous promiscuous_;
     VipDevice vip_device_;
     evnf_routing routing_state_{};
     std::set<Address> vips_;

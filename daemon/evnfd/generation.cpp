@@ -74,7 +74,8 @@ evnf_stage_config Generation::stage_config(const Blueprint& blueprint, const Cha
                              .last_slot = chain.last(),
                              .wire = is_wire(blueprint),
                              .dry_run = blueprint.dry_run,
-                             .resume = EVNF_RESUME_DONE};
+                             .resume = EVNF_RESUME_DONE,
+                             .tap = chain.tap};
     if (position == chain.stages.size()) {
         config.stage = EVNF_STAGE_FORWARDER;
         return config;
@@ -149,6 +150,7 @@ void Generation::load_entries(const Blueprint& blueprint)
             .dry_run = blueprint.dry_run,
             .ordinal = chain.ordinal(port.name),
             .resume = EVNF_RESUME_DONE,
+            .tap = chain.tap,
         };
         const auto load = [&](FastPathHook hook) { return loader_.load(open_framework<entry_bpf, entry_tc_bpf>(hook), kFramework, hook, config); };
         if (chain.at_xdp) entries_[port.name].xdp = load(FastPathHook::xdp);

@@ -114,6 +114,17 @@ boost::json::value Instance::query(std::string_view verb, const std::vector<std:
     }
 }
 
+/// Asked for again and again: the first failure of several is logged.
+std::vector<MetricFamily> Instance::metrics()
+try {
+    auto families = guarded("metrics", [this] { return plugin_->metrics(); });
+    tells_metrics_ = true;
+    return families;
+} catch (const std::exception& error) {
+    if (std::exchange(tells_metrics_, false)) context_.log->warn("{}", error.what());
+    throw;
+}
+
 boost::json::value Instance::explain(const evnf_packet& packet, std::uint64_t note)
 {
     return guarded("explain", [&] { return plugin_->explain(packet, note); });

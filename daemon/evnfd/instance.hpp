@@ -57,6 +57,7 @@ public:
     /// Consumes what is in the rings, when they are read by hand.
     void drain();
     boost::json::value query(std::string_view verb, const std::vector<std::string>& args);
+    std::vector<MetricFamily> metrics();
     boost::json::value explain(const evnf_packet& packet, std::uint64_t note);
 
     const std::string& instance() const override { return name_; }
@@ -88,6 +89,7 @@ private:
     std::vector<RingRequest> requests_;
     std::unique_ptr<Plugin> plugin_;
     bool started_ = false;
+    bool tells_metrics_ = true;
     std::vector<std::unique_ptr<RingReader>> readers_; // before the plugin goes, its consumers have stopped
 };
 

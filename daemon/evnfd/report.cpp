@@ -86,7 +86,7 @@ json::object status(const Dataplane& dataplane, const std::string& config_file,
     json::array ports, plugins;
     for (const auto& port : dataplane.settings().ports) {
         const auto now = port_status(port.name);
-        ports.push_back(json::object{{"name", port.name}, {"hook", now.hook}, {"chain", json::value_from(port.chain)}, {"up", now.up}});
+        ports.push_back(json::object{{"name", port.name}, {"hook", now.hook}, {"chain", json::value_from(port.chain)}, {"up", now.up}, {"tap", port.tap}});
     }
     for (const auto& [name, instance] : dataplane.instances()) {
         json::object plugin{{"name", name}, {"module", instance->module()}, {"state", "ok"}, {"failures", instance->failures()}};

@@ -45,9 +45,11 @@ void read_daemon(const Node& node, Settings& settings)
                                                                        {"warning", spdlog::level::warn},
                                                                        {"info", spdlog::level::info},
                                                                        {"debug", spdlog::level::debug}});
-    // `off` is what this version does; YAML reads it as a text.
-    if (auto value = map.optional("metrics"); value && value->string() != "off")
-        value->error(not_supported("daemon.metrics other than off"));
+    // YAML reads `off` as a text.
+    if (auto value = map.optional("metrics"); value && value->string() != "off") {
+        settings.metrics = Endpoint::parse(value->string());
+        if (!settings.metrics) value->error(fmt::format("must be off or ADDRESS:PORT, such as 127.0.0.1:9471 or \"[::1]:9471\", not '{}'", value->string()));
+    }
     map.done();
 }
 
@@ -72,6 +74,10 @@ PortSettings read_port(const Node& node)
             {{"auto", Hook::automatic}, {"native", Hook::native}, {"generic", Hook::generic}, {"tc", Hook::tc}});
     if (auto chain = map.optional("chain"))
         for (const Node& stage : chain->list()) port.chain.push_back(stage.string());
+    if (auto tap = map.optional("tap")) {
+        port.tap = tap->boolean();
+        if (port.tap && port.chain.empty()) tap->error("needs a chain: what arrives at a tap goes nowhere else");
+    }
     map.done();
     return port;
 }
@@ -115,8 +121,8 @@ void read_ports(const Node& node, Settings& settings, const std::set<std::string
 
 void read_wires(const Node& node, Settings& settings)
 {
-    std::set<std::string> ends, names;
-    for (const auto& port : settings.ports) names.insert(port.name);
+    std::set<std::string> ends, names, taps;
+    for (const auto& port : settings.ports) (port.tap ? taps : names).insert(port.name);
     for (const Node& wire : node.list()) {
         const auto pair = wire.list();
         if (!wire.is_list() || pair.size() != 2) {
@@ -124,7 +130,8 @@ void read_wires(const Node& node, Settings& settings)
             continue;
         }
         for (const Node& end : pair) {
-            if (!names.contains(end.string())) end.error(fmt::format("'{}' is not in ports", end.string()));
+            if (taps.contains(end.string())) end.error(fmt::format("'{}' is a tap: it gets copies only", end.string()));
+            else if (!names.contains(end.string())) end.error(fmt::format("'{}' is not in ports", end.string()));
             first_time(end, ends, end.string());
         }
         settings.wires.emplace_back(pair[0].string(), pair[1].string());

@@ -26,6 +26,7 @@ struct PortSettings {
     std::string name;
     Hook hook = Hook::automatic;
     std::vector<std::string> chain; ///< instance names, in order
+    bool tap = false;               ///< gets copies of packets, which end in its chain
     bool operator==(const PortSettings&) const = default;
 };
 
@@ -40,6 +41,7 @@ struct PluginSettings {
 struct Settings {
     std::filesystem::path control_socket = "/run/evnf/evnfd.sock";
     std::filesystem::path pin_dir = "/sys/fs/bpf/evnf";
+    std::optional<Endpoint> metrics; ///< nothing: off
     OnStop on_stop = OnStop::keep;
     spdlog::level::level_enum log_level = spdlog::level::info;
     std::vector<PortSettings> ports;

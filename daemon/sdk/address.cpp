@@ -2,6 +2,7 @@
 #include <evnf/address.hpp>
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <boost/asio/ip/address.hpp>
@@ -45,6 +46,27 @@ bool Address::operator==(const Address& other) const noexcept
 std::strong_ordering Address::operator<=>(const Address& other) const noexcept
 {
     return std::memcmp(raw.bytes, other.raw.bytes, sizeof raw.bytes) <=> 0;
+}
+
+std::optional<Endpoint> Endpoint::parse(std::string_view text)
+{
+    const auto colon = text.rfind(':');
+    if (colon == text.npos) return std::nullopt;
+    auto host = text.substr(0, colon);
+    const auto port = text.substr(colon + 1);
+    const bool brackets = host.starts_with('[') && host.ends_with(']');
+    if (brackets) host = host.substr(1, host.size() - 2);
+    const auto address = Address::parse(host);
+    if (!address || brackets == (host.find(':') == host.npos)) return std::nullopt;
+    Endpoint endpoint{*address};
+    const auto [end, failed] = std::from_chars(port.data(), port.data() + port.size(), endpoint.port);
+    if (failed != std::errc{} || end != port.data() + port.size() || endpoint.port == 0) return std::nullopt;
+    return endpoint;
+}
+
+std::string Endpoint::text() const
+{
+    return address.is_v4() ? fmt::format("{}:{}", address.text(), port) : fmt::format("[{}]:{}", address.text(), port);
 }
 
 namespace {

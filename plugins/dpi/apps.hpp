@@ -20,6 +20,12 @@ namespace evnf::dpi {
 /// Flows that have ended, of one application.
 struct AppTotals {
     std::uint64_t flows = 0, packets = 0, bytes = 0;
+
+    AppTotals& operator+=(const AppTotals& other)
+    {
+        flows += other.flows, packets += other.packets, bytes += other.bytes;
+        return *this;
+    }
 };
 
 /// Numbers are given in the order of appearance and kept in the state map dpi_apps: nDPI's own change with its version

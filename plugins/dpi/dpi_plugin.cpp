@@ -7,9 +7,13 @@
 #include <algorithm>
 #include <boost/json/object.hpp>
 #include <charconv>
+#include <map>
+#include <utility>
 #include <evnf/sweep.hpp>
 
+#include "app_metrics.hpp"
 #include "expiry.hpp"
+#include "flow_log.hpp"
 #include "flow_table.hpp"
 #include "inspector.hpp"
 #include "report.hpp"
@@ -52,7 +56,10 @@ struct Live {
 class DpiPlugin final : public Plugin {
 public:
     explicit DpiPlugin(Host& host)
-        : host_{host}, inspector_{host.jiffies_per_second()}, sweep_{host, "cannot look after flows", [this] { return look_after_flows(); }}
+        : host_{host},
+          inspector_{host.jiffies_per_second()},
+          sweep_{host, "cannot look after flows", [this] { return look_after_flows(); }},
+          flow_log_{host.log()}
     {
         host.consume("dpi_copies", RingThread::worker, [this](auto record) { inspector_.inspect(record); });
     }
@@ -60,6 +67,7 @@ public:
     std::unique_ptr<Staged> stage(const Node& config, const Ports& ports) override;
     void start() override { sweep_.start(); }
     boost::json::value query(std::string_view verb, const std::vector<std::string>& args) override;
+    std::vector<MetricFamily> metrics() override;
     boost::json::value explain(const evnf_packet& packet, std::uint64_t note) override;
     void stop() noexcept override { sweep_.stop(); }
 
@@ -67,7 +75,11 @@ private:
     class StagedDpi;
 
     void commit(Live live) noexcept;
+    boost::json::value status() const;
     bool look_after_flows();
+    void record(const dpi_flow& flow, std::uint64_t last_seen, const Knowledge& known, FlowEnd end);
+    void record_the_rest();
+    std::chrono::system_clock::time_point time_of(std::uint64_t jiffies) const;
     IdleTimeouts idle_timeouts() const;
     evnf_event_limit copy_limit(const Settings& settings) const;
     std::uint64_t jiffies(std::chrono::milliseconds time) const
@@ -80,6 +92,9 @@ private:
     Sweep sweep_;
     Expiry expiry_;
     Live live_;
+    FlowLog flow_log_;
+    dpi_faults told_{}; ///< what the flow log was told of packets without records
+    AppMetrics app_metrics_;
 };
 
 class DpiPlugin::StagedDpi final : public Staged {
@@ -161,8 +176,12 @@ std::unique_ptr<Staged> DpiPlugin::stage(const Node& config, const Ports&)
 
 void DpiPlugin::commit(Live live) noexcept
 try {
-    if (live_.policies) live.policies->continue_from(*live_.policies);
+    if (live_.policies)
+        live.policies->continue_from(*live_.policies);
+    else
+        told_ = live.table->faults(); // what was before the daemon's start is not told again
     live_ = std::move(live);
+    flow_log_.use(live_.settings.flow_log);
     live_.apps->tell_all(); // the former generation may have met new ones since fill()
     expiry_ = {};           // its place in the table means nothing in another one
     inspector_.use(live_.engine, [this, target = live_.table](const Verdict& verdict) {
@@ -179,7 +198,43 @@ try {
 
 bool DpiPlugin::look_after_flows()
 {
-    return expiry_.part(*live_.table, inspector_, idle_timeouts(), host_.jiffies(), [](const auto&...) {});
+    const bool whole = expiry_.part(*live_.table, inspector_, idle_timeouts(), host_.jiffies(), [this](auto&&... ended) { record(ended...); });
+    if (whole) record_the_rest();
+    return whole;
+}
+
+std::chrono::system_clock::time_point DpiPlugin::time_of(std::uint64_t jiffies) const
+{
+    const auto ago = host_.jiffies() - jiffies;
+    return std::chrono::system_clock::now() - std::chrono::milliseconds{ago * 1000 / host_.jiffies_per_second()};
+}
+
+void DpiPlugin::record(const dpi_flow& flow, std::uint64_t last_seen, const Knowledge& known, FlowEnd end)
+{
+    if (!flow_log_.in_use()) return;
+    const unsigned from = flow.initiator & 1, to = from ^ 1;
+    FlowRecord record{.key = flow.key, .initiator = from, .label = known.label, .state = known.state, .ended = end};
+    const auto lived = static_cast<std::uint32_t>(last_seen) - flow.first_seen;
+    // What was last seen is known less exactly than what was first seen.
+    record.start = time_of(last_seen - (static_cast<std::int32_t>(lived) > 0 ? lived : 0));
+    record.end = time_of(last_seen);
+    record.out = {flow.packets[from], flow.bytes[from]};
+    record.back = {flow.packets[to], flow.bytes[to]};
+    if (known.state >= DPI_CLASSIFIED) record.policy = live_.policies->text_for(known.label.app, known.label.category, flow.risks);
+    record.gap = flow.flags & DPI_FLOW_GAP;
+    flow_log_.write(record);
+}
+
+/// Packets that no flow's record tells of, since this was last called.
+void DpiPlugin::record_the_rest()
+{
+    const auto now = live_.table->faults();
+    const auto told = std::exchange(told_, now);
+    if (now.evicted_flows != told.evicted_flows)
+        flow_log_.write_aggregate("evicted", "", now.evicted_flows - told.evicted_flows, now.evicted_packets - told.evicted_packets,
+                                  now.evicted_bytes - told.evicted_bytes);
+    if (now.untracked_packets != told.untracked_packets)
+        flow_log_.write_aggregate("untracked", "", 0, now.untracked_packets - told.untracked_packets, now.untracked_bytes - told.untracked_bytes);
 }
 
 IdleTimeouts DpiPlugin::idle_timeouts() const
@@ -200,8 +255,40 @@ boost::json::value DpiPlugin::query(std::string_view verb, const std::vector<std
     if (verb == "categories") return report_categories(*live_.table, inspector_);
     if (verb == "top") return report_top(*live_.table, inspector_, count_of(args, kTop));
     if (verb == "policies") return report_policies(*live_.policies);
-    if (verb == "status") return report_status(*live_.table, inspector_, live_.settings.max_flows);
+    if (verb == "status") return status();
     throw UnknownVerb{{"apps", "categories", "flows", "policies", "status", "top"}};
+}
+
+boost::json::value DpiPlugin::status() const
+{
+    auto status = report_status(*live_.table, inspector_, live_.settings.max_flows);
+    status["flow_log"] = flow_log_.report();
+    return status;
+}
+
+/// A flow counts for its application from its verdict on: before that it may still be taken for another.
+std::vector<MetricFamily> DpiPlugin::metrics()
+{
+    using enum MetricType;
+    std::map<std::string, AppTotals> totals;
+    for (const auto& [app, ended] : live_.apps->ended()) totals[app.first] += ended;
+    std::uint64_t flows = 0;
+    live_.table->for_each([&](const dpi_flow& flow, dpi_head) {
+        ++flows;
+        if (!dpi_verdict_app(flow.verdict)) return;
+        totals[live_.table->label(flow).app] += {1, flow.packets[0] + flow.packets[1], flow.bytes[0] + flow.bytes[1]};
+    });
+    const auto faults = live_.table->faults();
+    auto all = app_metrics_.families(totals);
+    const auto add = [&](const char* name, const char* help, MetricType type, std::uint64_t value) {
+        all.push_back({name, help, type, {{{}, static_cast<double>(value)}}});
+    };
+    add("flows", "Flows in the table.", gauge, flows);
+    add("evicted_flows_total", "Flows that gave their place to a newer one.", counter, faults.evicted_flows);
+    add("untracked_packets_total", "Packets of flows that found no room.", counter, faults.untracked_packets);
+    add("lost_copies_total", "Copies for inspection that were not made.", counter, faults.lost_copies);
+    add("stale_verdicts_total", "Verdicts on flows that were no more.", counter, live_.table->tally().stale_verdicts);
+    return all;
 }
 
 /// The note is the verdict word of the flow as the packet found it.

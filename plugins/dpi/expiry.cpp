@@ -11,29 +11,18 @@ namespace {
 
 constexpr std::size_t kSetsOfPart = 4096, kEndsOfPart = 1024, kPrunedOfPart = 256;
 
-std::optional<End> why_over(dpi_head head, const IdleTimeouts& timeouts, std::uint64_t now)
+std::optional<FlowEnd> why_over(dpi_head head, const IdleTimeouts& timeouts, std::uint64_t now)
 {
-    if (head & DPI_ENDED) return End::reopened;
+    if (head & DPI_ENDED) return FlowEnd::reopened;
     const bool closed = dpi_is_closed(head);
     const auto timeout = closed ? timeouts.closed : head & DPI_TCP ? timeouts.tcp : timeouts.udp;
     if (dpi_idle(head, now) <= static_cast<std::int64_t>(timeout)) return std::nullopt;
-    return !closed ? End::idle : head & DPI_RST ? End::rst : End::fin;
+    return !closed ? FlowEnd::idle : head & DPI_RST ? FlowEnd::rst : FlowEnd::fin;
 }
 
 } // namespace
 
-std::string_view end_name(End end)
-{
-    switch (end) {
-    case End::idle: return "idle";
-    case End::fin: return "fin";
-    case End::rst: return "rst";
-    case End::reopened: return "reopened";
-    }
-    return "";
-}
-
-void Expiry::end(const Pass& pass, const Place& place, End why)
+void Expiry::end(const Pass& pass, const Place& place, FlowEnd why)
 {
     const auto flow = pass.table.take(place);
     if (!flow) return;

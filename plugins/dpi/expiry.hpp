@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <string_view>
 
+#include "flow_record.hpp"
 #include "flow_table.hpp"
 #include "inspector.hpp"
 
@@ -17,12 +17,8 @@ struct IdleTimeouts {
     std::uint64_t tcp, udp, closed; ///< jiffies; `closed`: after FIN both ways or RST
 };
 
-/// Why a flow ended.
-enum class End { idle, fin, rst, reopened };
-std::string_view end_name(End end);
-
 /// A flow that has ended: what it was, when its latest packet came (jiffies), and why it ended.
-using EndedSink = std::function<void(const dpi_flow& flow, std::uint64_t last_seen, const Knowledge& known, End end)>;
+using EndedSink = std::function<void(const dpi_flow& flow, std::uint64_t last_seen, const Knowledge& known, FlowEnd end)>;
 
 class Expiry {
 public:
@@ -39,7 +35,7 @@ private:
         const EndedSink& ended;
     };
     void look_at(const Pass& pass, Place place);
-    void end(const Pass& pass, const Place& place, End why);
+    void end(const Pass& pass, const Place& place, FlowEnd why);
     void mend(const Place& place);
 
     std::size_t next_ = 0;     // set to look at

@@ -97,6 +97,12 @@ void Policies::tell(std::uint32_t number, const std::string& app, const std::str
     of_app_.update(number, policy);
 }
 
+std::string Policies::text_for(const std::string& app, const std::string& category, std::uint64_t risks) const
+{
+    const auto found = std::ranges::find_if(policies_, [&](const Policy& policy) { return policy.risks & risks || asks_for(policy, app, category); });
+    return found == policies_.end() ? "" : found->text;
+}
+
 void Policies::continue_from(const Policies& former)
 {
     for (const auto& [text, count] : former.counts()) before_[text] = count;

@@ -39,6 +39,9 @@ public:
     /// Says which policy an application has. Thread-safe.
     void tell(std::uint32_t number, const std::string& app, const std::string& category) const;
 
+    /// The text of the policy that a flow has; empty where none matches.
+    std::string text_for(const std::string& app, const std::string& category, std::uint64_t risks) const;
+
     /// Counts of policies that were in force before go on; of equal text.
     void continue_from(const Policies& former);
     /// In the order in which they are asked.

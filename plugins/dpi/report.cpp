@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "names.hpp"
+
 namespace evnf::dpi {
 
 namespace {
@@ -59,14 +61,10 @@ json::array report_totals(const FlowTable& table, const Inspector& inspector, co
                           const std::function<std::string(const std::string& app, const std::string& category)>& name)
 {
     std::map<std::string, AppTotals> sums;
-    const auto add = [&](const std::string& app, const std::string& category, std::uint64_t flows, std::uint64_t packets, std::uint64_t bytes) {
-        auto& sum = sums[name(app, category)];
-        sum.flows += flows, sum.packets += packets, sum.bytes += bytes;
-    };
-    for (const auto& [app, ended] : table.apps().ended()) add(app.first, app.second, ended.flows, ended.packets, ended.bytes);
+    for (const auto& [app, ended] : table.apps().ended()) sums[name(app.first, app.second)] += ended;
     table.for_each([&](const dpi_flow& flow, dpi_head) {
         const auto label = knowledge(table, inspector, flow).label;
-        add(label.app, label.category, 1, flow.packets[0] + flow.packets[1], flow.bytes[0] + flow.bytes[1]);
+        sums[name(label.app, label.category)] += {1, flow.packets[0] + flow.packets[1], flow.bytes[0] + flow.bytes[1]};
     });
     json::array rows;
     for (const auto& [text, sum] : sums)
@@ -75,30 +73,6 @@ json::array report_totals(const FlowTable& table, const Inspector& inspector, co
 }
 
 } // namespace
-
-std::string protocol_name(std::uint8_t protocol)
-{
-    switch (protocol) {
-    case IPPROTO_TCP: return "tcp";
-    case IPPROTO_UDP: return "udp";
-    case IPPROTO_ICMP: return "icmp";
-    case IPPROTO_ICMPV6: return "icmpv6";
-    case IPPROTO_SCTP: return "sctp";
-    default: return fmt::format("{}", protocol);
-    }
-}
-
-std::string_view confidence_name(dpi_confidence confidence)
-{
-    switch (confidence) {
-    case DPI_CONFIDENCE_PORT: return "Match by port";
-    case DPI_CONFIDENCE_ADDRESS: return "Match by IP";
-    case DPI_CONFIDENCE_DPI_CACHE: return "DPI (cache)";
-    case DPI_CONFIDENCE_PARTIAL: return "DPI (partial)";
-    case DPI_CONFIDENCE_DPI: return "DPI";
-    default: return "Unknown";
-    }
-}
 
 std::string_view state_name(dpi_state state)
 {
@@ -166,7 +140,7 @@ json::object report_status(const FlowTable& table, const Inspector& inspector, s
         packets += flow.packets[0] + flow.packets[1];
     });
     AppTotals ended;
-    for (const auto& [app, totals] : table.apps().ended()) ended.flows += totals.flows, ended.packets += totals.packets;
+    for (const auto& [app, totals] : table.apps().ended()) ended += totals;
     const auto faults = table.faults();
     const auto tally = table.tally();
     return {{"flows", flows},

@@ -14,9 +14,6 @@ namespace evnf::dpi {
 
 std::string_view state_name(dpi_state state);
 
-/// "tcp"; the number of what has no name here.
-std::string protocol_name(std::uint8_t protocol);
-std::string_view confidence_name(dpi_confidence confidence);
 /// One object per flow that is alive, or has just ended: its 5-tuple has begun anew, and its record is not written yet.
 boost::json::array report_flows(const FlowTable& table, const Inspector& inspector);
 /// One object per application: flows that are alive and flows that have ended.

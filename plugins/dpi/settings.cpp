@@ -182,6 +182,7 @@ Settings read_settings(const Node& node)
     if (auto offload = map.optional("offload")) read_offload(*offload, known, settings.offload);
     if (auto prefixes = map.optional("never_inspect")) settings.never_inspect = read_prefixes(*prefixes);
     if (auto policies = map.optional("policies")) settings.policies = read_policies(*policies, known());
+    if (auto targets = map.optional("flow_log")) settings.flow_log = read_flow_log(*targets);
     map.done();
     return settings;
 }

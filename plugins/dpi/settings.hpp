@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "flow_log_settings.hpp"
 #include "offload.hpp"
 #include "policies.hpp"
 
@@ -24,6 +25,7 @@ struct Settings {
     Offload offload;
     std::vector<Policy> policies;
     std::vector<Prefix> never_inspect;
+    std::vector<FlowLogTarget> flow_log;
     std::string protocols; ///< the rules of protocols_file: one a line, without comments
 };
 

@@ -65,6 +65,8 @@ public:
         throw UnknownVerb{{"connections", "explain", "log", "rules", "set", "tracking", "unused"}};
     }
 
+    std::vector<MetricFamily> metrics() override { return rule_metrics(live_); }
+
     boost::json::value explain(const evnf_packet&, std::uint64_t note) override
     {
         if (note == 0) return boost::json::object{};

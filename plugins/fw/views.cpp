@@ -9,6 +9,8 @@ namespace {
 
 /// Connections, in one answer.
 constexpr std::size_t kMostListed = 10'000;
+/// Rules with series of their own in a monitoring system.
+constexpr std::size_t kMostMetrics = 256;
 
 fw_counters sum_of(const Live& live, const Listed& rule)
 {
@@ -50,6 +52,21 @@ boost::json::array show_rules(const Live& live, const Now& now)
     boost::json::array rules;
     for (const auto& rule : live.rules) rules.push_back(counted(live, rule, now));
     return rules;
+}
+
+std::vector<MetricFamily> rule_metrics(const Live& live)
+{
+    MetricFamily packets{"rule_packets_total", "Packets that the rule decided.", MetricType::counter, {}};
+    MetricFamily bytes{"rule_bytes_total", "Bytes of the packets that the rule decided.", MetricType::counter, {}};
+    for (std::size_t i = 0; i < live.rules.size(); ++i) {
+        const auto& rule = live.rules[i];
+        const auto sum = sum_of(live, rule);
+        const bool is_named = i < kMostMetrics || rule.name == kDefaultName;
+        const std::vector<std::pair<std::string, std::string>> labels{{"rule", is_named ? rule.name : "(others)"}, {"action", is_named ? std::string{rule.action} : ""}};
+        packets.samples.push_back({labels, static_cast<double>(sum.packets)});
+        bytes.samples.push_back({labels, static_cast<double>(sum.bytes)});
+    }
+    return {packets, bytes};
 }
 
 const std::vector<Unreachable>& unreachable(Live& live)

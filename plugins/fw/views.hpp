@@ -5,6 +5,9 @@
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 
+#include <evnf/metrics.hpp>
+#include <vector>
+
 #include "live.hpp"
 
 namespace evnf::fw {
@@ -16,6 +19,8 @@ struct Now {
 };
 
 boost::json::array show_rules(const Live& live, const Now& now);
+/// Packets and bytes of the first 256 rules by name, and of those behind them in one.
+std::vector<MetricFamily> rule_metrics(const Live& live);
 boost::json::array show_unused(Live& live);
 boost::json::array show_connections(const Live& live, const std::vector<std::string>& words, const Now& now);
 boost::json::object show_tracking(const Live& live);

@@ -63,6 +63,11 @@ public:
         throw UnknownVerb{{"activate", "backends", "connections", "drain", "feedback", "tracking"}};
     }
 
+    std::vector<MetricFamily> metrics() override
+    {
+        return live_ ? backend_metrics(*live_) : std::vector<MetricFamily>{};
+    }
+
     json::value explain(const evnf_packet&, std::uint64_t note) override;
 
     /// A new configuration is live.

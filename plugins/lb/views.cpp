@@ -130,6 +130,27 @@ json::array show_standing(const Live& live, std::string_view service, std::strin
     return {};
 }
 
+std::vector<MetricFamily> backend_metrics(const Live& live)
+{
+    using enum MetricType;
+    MetricFamily packets{"backend_packets_total", "Packets of the backend's connections, both directions.", counter, {}};
+    MetricFamily bytes{"backend_bytes_total", "Bytes of the backend's connections, both directions.", counter, {}};
+    MetricFamily up{"backend_up", "Whether the backend takes new connections.", gauge, {}};
+    MetricFamily weight{"backend_effective_weight", "Weight in force, of health and feedback too.", gauge, {}};
+    for (const auto& service : live.settings->services)
+        for (const auto& backend : service.backends) {
+            const auto standing = live.steering->standing(service, backend);
+            const auto counters = live.maps->get("lb_counters").find_per_cpu<lb_counters>(standing.index);
+            const auto row = show_standing(service, backend, standing);
+            const std::vector<std::pair<std::string, std::string>> labels{{"service", service.name}, {"backend", backend.name}};
+            packets.samples.push_back({labels, static_cast<double>(total(counters, &lb_counters::packets))});
+            bytes.samples.push_back({labels, static_cast<double>(total(counters, &lb_counters::bytes))});
+            up.samples.push_back({labels, row.at("state") == "up" ? 1. : 0.});
+            weight.samples.push_back({labels, row.at("effective_weight").to_number<double>()});
+        }
+    return {packets, bytes, up, weight};
+}
+
 json::array show_backends(const Live& live, const HealthChecks& health, const Feedback& feedback, std::uint64_t now)
 {
     const Owners owners{*live.settings};

@@ -31,6 +31,9 @@ boost::json::array show_connections(const Live& live, std::uint64_t now, unsigne
 /// How full the tables are, what they take, and what became of new connections.
 boost::json::object show_tracking(const Live& live, std::uint64_t now);
 
+/// Traffic, weight and state of each backend; walks no table of connections.
+std::vector<MetricFamily> backend_metrics(const Live& live);
+
 /// Where a backend stands, without its traffic. Service and backend must be there.
 boost::json::array show_standing(const Live& live, std::string_view service, std::string_view backend);
 

@@ -17,7 +17,7 @@
 #include "shuffle_tc_bpf.skel.h"
 
 using namespace evnf::test;
-using evnf::dpi::End;
+using evnf::dpi::FlowEnd;
 
 namespace {
 
@@ -99,7 +99,7 @@ TEST_CASE("dpi: the sum over what is recorded, alive, evicted and untracked is w
             // Sometimes all is idle, in spite of what comes in this moment.
             now += random() % 4 ? 0 : 1'000'000;
             expiry.part(*table, inspector, {.tcp = 200'000, .udp = 100'000, .closed = 100}, now,
-                        [&](const dpi_flow& flow, std::uint64_t, const evnf::dpi::Knowledge&, End why) {
+                        [&](const dpi_flow& flow, std::uint64_t, const evnf::dpi::Knowledge&, FlowEnd why) {
                             recorded.add(flow);
                             ++ends[why];
                         });
@@ -124,5 +124,5 @@ TEST_CASE("dpi: the sum over what is recorded, alive, evicted and untracked is w
     CHECK(faults.evicted_flows > 0);
     CHECK(refused > 0);
     CHECK(refused < late);
-    for (const auto why : {End::idle, End::fin, End::rst, End::reopened}) CHECK(ends[why] > 0);
+    for (const auto why : {FlowEnd::idle, FlowEnd::fin, FlowEnd::rst, FlowEnd::reopened}) CHECK(ends[why] > 0);
 }

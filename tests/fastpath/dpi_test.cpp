@@ -98,7 +98,7 @@ std::string explained(const Result& result, const char* key)
     return text(result.plugins.at("dpi").as_object(), key);
 }
 
-using Ended = std::vector<std::pair<dpi_flow, evnf::dpi::End>>;
+using Ended = std::vector<std::pair<dpi_flow, evnf::dpi::FlowEnd>>;
 
 /// One pass of expiry, `later` jiffies after the last packet of the flows that are there: what ended.
 Ended expire(Chain& chain, std::uint64_t later, const evnf::dpi::IdleTimeouts& timeouts)
@@ -110,7 +110,7 @@ Ended expire(Chain& chain, std::uint64_t later, const evnf::dpi::IdleTimeouts& t
     evnf::dpi::Inspector inspector{250};
     inspector.use(std::make_shared<evnf::dpi::Engine>(""), [](const auto&) { return true; });
     evnf::dpi::Expiry expiry;
-    const auto note = [&](const dpi_flow& flow, std::uint64_t, const evnf::dpi::Knowledge&, evnf::dpi::End why) { all.emplace_back(flow, why); };
+    const auto note = [&](const dpi_flow& flow, std::uint64_t, const evnf::dpi::Knowledge&, evnf::dpi::FlowEnd why) { all.emplace_back(flow, why); };
     while (!expiry.part(*table, inspector, timeouts, last + later, note)) {}
     return all;
 }
@@ -336,7 +336,7 @@ TEST_CASE("dpi: a verdict that comes when its flow is over is refused, counted, 
     Connection{chain, 80, 9000}.client(SYN);
     const auto ended = expire(chain, 0, {.tcp = 1'000'000, .udp = 1'000'000, .closed = 1'000'000});
     REQUIRE(ended.size() == 1);
-    CHECK(ended[0].second == evnf::dpi::End::reopened);
+    CHECK(ended[0].second == evnf::dpi::FlowEnd::reopened);
     CHECK(ended[0].first.packets[0] + ended[0].first.packets[1] == 1);
     CHECK_FALSE(table->conclude(late));
     CHECK(dpi_verdict_state(the_entry(chain).verdict) == DPI_NEW);

@@ -95,16 +95,16 @@ Router::Router(Mode mode) : outside_{::open("/proc/thread-self/ns/net", O_RDONLY
     write_file("/proc/sys/net/ipv6/conf/all/forwarding", "1");
     eth0_ = if_nametoindex("eth0");
 
-    const bool wire = mode == Mode::wire;
+    const bool wire = mode == Mode::wire, tap = mode == Mode::tap;
     clock_.reset(open_object<clock_bpf>());
     check(bpf_object__load(clock_.get()), "cannot load the clock");
     // A program on the port gives it the receive queue that a test run needs.
     check(bpf_xdp_attach(static_cast<int>(eth0_), program(clock_.get()), 0, nullptr),
           "cannot attach to eth0");
     entry_.reset(at_tc ? open_object<entry_tc_bpf>() : open_object<entry_bpf>());
-    load(entry_, {.stage = EVNF_STAGE_ENTRY, .wire = wire, .resume = EVNF_RESUME_DONE});
+    load(entry_, {.stage = EVNF_STAGE_ENTRY, .wire = wire, .resume = EVNF_RESUME_DONE, .tap = tap});
     forwarder_.reset(at_tc ? open_object<forwarder_tc_bpf>() : open_object<forwarder_bpf>());
-    load(forwarder_, {.stage = EVNF_STAGE_FORWARDER, .wire = wire, .resume = EVNF_RESUME_DONE});
+    load(forwarder_, {.stage = EVNF_STAGE_FORWARDER, .wire = wire, .resume = EVNF_RESUME_DONE, .tap = tap});
 
     map(at_tc ? "evnf_tc_chain" : "evnf_chain").update(std::uint32_t{0}, program(forwarder_.get()));
     for (std::uint32_t port = 0; port < 2; ++port) {

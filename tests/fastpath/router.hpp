@@ -31,7 +31,7 @@ struct Forwarded {
 
 class Router {
 public:
-    enum class Mode { route, wire };
+    enum class Mode { route, wire, tap };
 
     explicit Router(Mode mode = Mode::route);
     ~Router();

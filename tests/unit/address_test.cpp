@@ -136,3 +136,12 @@ TEST_CASE("prefix: contains agrees with arithmetic on random IPv4 addresses")
               ((address & mask) == network));
     }
 }
+
+TEST_CASE("endpoint: an address and a port, IPv6 in brackets")
+{
+    CHECK(evnf::Endpoint::parse("10.2.0.2:80")->text() == "10.2.0.2:80");
+    CHECK(evnf::Endpoint::parse("[2001:db8::1]:65535")->text() == "[2001:db8::1]:65535");
+    for (const auto* bad : {"", "10.2.0.2", ":80", "10.2.0.2:", "10.2.0.2:0", "10.2.0.2:65536", "10.2.0.2:80x", "10.2.0.2:-1",
+                            "[10.2.0.2]:80", "2001:db8::1:80", "[2001:db8::1]", "[2001:db8::1:80", "localhost:80", "1.2.3.4: 80"})
+        CHECK_FALSE(evnf::Endpoint::parse(bad));
+}

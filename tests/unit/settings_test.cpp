@@ -73,17 +73,30 @@ TEST_CASE("settings: a file that is not there is refused by its name and errno")
     CHECK(problems.errors() == Lines{"/nowhere/evnf.yaml:1:1: cannot read the configuration: No such file or directory"});
 }
 
-TEST_CASE("settings: what this version does not offer is refused, not ignored")
+TEST_CASE("settings: metrics are off or at an address and a port")
 {
-    CHECK(problems_of("daemon: {metrics: \"127.0.0.1:9471\"}\nports: [{name: eth0}]\n") ==
-          Lines{"evnf.yaml:1:19: daemon.metrics: not supported by this version: daemon.metrics other than off"});
+    CHECK(problems_of("daemon: {metrics: \"127.0.0.1:9471\"}\nports: [{name: eth0}]\n").empty());
+    CHECK(problems_of("daemon: {metrics: \"[::1]:9471\"}\nports: [{name: eth0}]\n").empty());
     CHECK(problems_of("daemon: {metrics: off}\nports: [{name: eth0}]\n").empty());
+    CHECK(problems_of("daemon: {metrics: 9471}\nports: [{name: eth0}]\n") ==
+          Lines{"evnf.yaml:1:19: daemon.metrics: must be off or ADDRESS:PORT, such as 127.0.0.1:9471 or \"[::1]:9471\", not '9471'"});
 }
 
 TEST_CASE("settings: a chain visits a plugin once")
 {
     CHECK(problems_of("ports: [{name: eth0, chain: [fw, fw]}]\nplugins: {fw: }\n") ==
           Lines{"evnf.yaml:1:34: ports[0].chain[1]: 'fw' is there twice"});
+}
+
+TEST_CASE("settings: a tap has a chain and no wire")
+{
+    CHECK(problems_of("ports: [{name: a, tap: true, chain: [fw]}]\nplugins: {fw: }\n").empty());
+    CHECK(problems_of("ports: [{name: a, tap: true}]\n") ==
+          Lines{"evnf.yaml:1:24: ports[0].tap: needs a chain: what arrives at a tap goes nowhere else"});
+    const std::string ports = "ports: [{name: a}, {name: b}, {name: c, tap: true, chain: [fw]}]\nplugins: {fw: }\n";
+    CHECK(problems_of(ports + "forwarding: {mode: wire, wires: [[a, b]]}\n").empty());
+    CHECK(problems_of(ports + "forwarding: {mode: wire, wires: [[a, b], [c, c]]}\n").at(0) ==
+          "evnf.yaml:3:42: forwarding.wires[1][0]: 'c' is a tap: it gets copies only");
 }
 
 TEST_CASE("settings: a wire has two ends, and every port has one wire")

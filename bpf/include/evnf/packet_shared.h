@@ -93,7 +93,8 @@ enum evnf_verdict {
 	X(ORPHANED, "orphaned", "the slow path of the stage is dead, and its orphan says drop") \
 	X(UNKNOWN_LINK, "unknown_link", "would go on with its chain at an interface whose frames eVNF cannot parse") \
 	X(SEARCH_LIMIT, "search_limit", "fw's rules leave more candidates for this packet than it may look at") \
-	X(REJECT_LIMIT, "reject_limit", "to be rejected, and too many packets were answered just now")
+	X(REJECT_LIMIT, "reject_limit", "to be rejected, and too many packets were answered just now") \
+	X(TAP, "tap", "a copy from a tap: looked at, and no more")
 
 enum evnf_reason {
 #define EVNF_REASON_ENUM(name, json, text) EVNF_REASON_##name,
@@ -173,7 +174,7 @@ struct evnf_stage_config {
 	__u32 ordinal;   /* entry only: of the port among those of its chain */
 	__u32 resume;    /* what a packet that leaves here carries, less its ordinal; 0: it cannot come back */
 	__u32 orphan_drop; /* this stage drops while its slow path is dead */
-	__u32 pad;
+	__u32 tap;       /* the chain gets copies of packets: they end in it */
 };
 EVNF_STATIC_ASSERT(sizeof(struct evnf_stage_config) == 48);
 

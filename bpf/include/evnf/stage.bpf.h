@@ -186,12 +186,18 @@ static __always_inline int evnf_leave(evnf_ctx *ctx, struct evnf_packet *pkt, in
 
 /*
  * Carries a stage's decision out: the only way out of a stage. What came back
- * from the kernel is not left to it again: netfilter has had its say.
+ * from the kernel is not left to it again: netfilter has had its say. A copy
+ * from a tap has no way out but being dropped: the packet itself is elsewhere,
+ * and has its own fate.
  */
 static __always_inline int evnf_finish(evnf_ctx *ctx, struct evnf_packet *pkt, int decision)
 {
 	__u32 verdict = decision & 0xff;
 
+	if (evnf_config.tap && verdict != EVNF_NEXT && verdict != EVNF_DROP) {
+		decision = evnf_drop(EVNF_REASON_TAP);
+		verdict = EVNF_DROP;
+	}
 	if (verdict == EVNF_NEXT || (EVNF_TC && verdict == EVNF_KERNEL && pkt->resumed)) {
 		bpf_tail_call(ctx, &EVNF_CHAIN, evnf_config.next_slot);
 		return evnf_missed(ctx, pkt);

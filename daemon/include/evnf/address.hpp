@@ -27,6 +27,18 @@ struct Address {
     std::strong_ordering operator<=>(const Address& other) const noexcept;
 };
 
+/// Where a service listens: an address and a port of TCP or UDP.
+struct Endpoint {
+    Address address;
+    std::uint16_t port = 0; ///< host order, never 0 where parse() made it
+
+    /// Reads "10.2.0.2:80" or "[2001:db8::1]:80"; nothing where the text is neither.
+    static std::optional<Endpoint> parse(std::string_view text);
+    std::string text() const;
+
+    bool operator==(const Endpoint&) const = default;
+};
+
 /// A network: the address with host bits clear, and a length counted in the mapped form
 /// (10.0.0.0/8 has length 104).
 struct Prefix {

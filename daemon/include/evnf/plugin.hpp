@@ -33,6 +33,7 @@
 
 #include <evnf/bpf.hpp>
 #include <evnf/config.hpp>
+#include <evnf/metrics.hpp>
 #include <evnf/packet_shared.h>
 
 namespace spdlog {
@@ -42,7 +43,7 @@ class logger;
 namespace evnf {
 
 /// Changes whenever a type of this header changes its layout or meaning.
-inline constexpr std::uint32_t kPluginAbi = 3;
+inline constexpr std::uint32_t kPluginAbi = 4;
 
 /// What a copy of a fast path is compiled for. Both are made from one source: see evnf/ctx.bpf.h.
 enum class FastPathHook {
@@ -190,6 +191,9 @@ public:
     virtual void start() {}
     /// Answers `evnfctl INSTANCE VERB ARGS…`. Throws UnknownVerb for what it does not know.
     virtual boost::json::value query(std::string_view verb, const std::vector<std::string>& args) = 0;
+    /// What `daemon.metrics` tells of the plugin, at each scrape, every few seconds: cheap, since the control loop waits.
+    /// The daemon prefixes the names with evnf_MODULE_ and adds the label `plugin`.
+    virtual std::vector<MetricFamily> metrics() { return {}; }
     /// --replay: what this plugin's stage made of the packet, from the remark that it left
     /// (evnf_note); an object.
     virtual boost::json::value explain(const evnf_packet& packet, std::uint64_t note)
