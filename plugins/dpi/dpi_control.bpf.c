@@ -10,7 +10,13 @@ EVNF_LICENSE;
 
 static __always_inline int classify(struct dpi_flow *flow, const struct dpi_command *command, __u64 current)
 {
-	return __sync_val_compare_and_swap(&flow->verdict, current, command->verdict) == current ? DPI_DONE : DPI_STALE;
+	if (__sync_val_compare_and_swap(&flow->verdict, current, command->verdict) != current)
+		return DPI_STALE;
+	if (dpi_verdict_state(command->verdict) == DPI_INSPECTING) { /* it gets a fresh budget */
+		__sync_fetch_and_and(&flow->flags, ~DPI_FLOW_GAP);
+		flow->copies = 0;
+	}
+	return DPI_DONE;
 }
 
 static __always_inline int end_flow(struct dpi_flow *flow, const struct dpi_command *command)
