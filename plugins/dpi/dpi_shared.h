@@ -118,7 +118,7 @@ struct dpi_flow {
 };
 EVNF_STATIC_ASSERT(sizeof(struct dpi_flow) == 80);
 
-/* A copy of a packet, from its IP header on: a record of the ring dpi_copies. */
+/* A copy of a packet, from its IP header on: a record of one of the rings dpi_copies_N. */
 struct dpi_copy {
 	struct dpi_key key;
 	__u64 id;          /* of the flow */
@@ -153,7 +153,7 @@ struct dpi_totals {
 /* What the fast path could not do: per-CPU array dpi_faults, one element. */
 struct dpi_faults {
 	__u64 untracked_packets; /* no room in dpi_flows */
-	__u64 lost_copies;       /* no room in dpi_copies, or above copy_limit */
+	__u64 lost_copies;       /* no room in the ring, or above copy_limit */
 };
 
 /* .rodata of the fast path. */
@@ -161,6 +161,7 @@ struct dpi_config {
 	__u32 budget_tcp; /* copies of payload packets per flow */
 	__u32 budget_udp; /* and of all that is not TCP */
 	__u32 offload;    /* 0: every payload packet of a flow is copied for as long as it lives */
+	__u32 workers;    /* 1 to DPI_MAX_WORKERS */
 	struct evnf_event_limit copy_limit;
 };
 
