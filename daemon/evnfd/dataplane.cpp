@@ -206,6 +206,7 @@ void Dataplane::replace(Candidate& candidate)
     generation_->replace(std::move(*candidate.replacement));
     generation_->renumber(blueprint.number);
     plugin.staged->commit(generation_->maps(name));
+    plugin.instance->read_rings(*generation_->maps(name), *plugin.staged);
     plugin.instance->forgive();
     traits_ = std::move(traits);
     settings_ = std::move(blueprint.settings);
@@ -247,7 +248,7 @@ std::unique_ptr<Generation> Dataplane::commit(Candidate candidate)
     Instances instances;
     for (auto& [name, plugin] : blueprint.plugins) {
         plugin.staged->commit(next.maps(name));
-        plugin.instance->read_rings(*next.maps(name));
+        plugin.instance->read_rings(*next.maps(name), *plugin.staged);
         plugin.instance->forgive();
         instances[name] = plugin.instance;
     }

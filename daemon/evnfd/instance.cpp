@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <stdexcept>
 
 namespace evnf {
@@ -15,6 +16,17 @@ std::shared_ptr<spdlog::logger> named_logger(const spdlog::logger& parent, const
     auto log = std::make_shared<spdlog::logger>(name, parent.sinks().begin(), parent.sinks().end());
     log->set_level(parent.level());
     return log;
+}
+
+/// Longer than any packet takes that a former generation has left to the kernel and that comes back to it.
+constexpr std::chrono::seconds kRetirement{10};
+
+std::uint32_t id_of(const MapRef& map)
+{
+    bpf_map_info info{};
+    __u32 size = sizeof info;
+    if (bpf_obj_get_info_by_fd(map.fd(), &info, &size) != 0) throw_errno(errno, fmt::format("cannot look at map {}", map.name()));
+    return info.id;
 }
 
 } // namespace
@@ -48,14 +60,17 @@ Instance::Instance(std::string name, const std::string& module, const InstanceCo
 
 Instance::~Instance()
 {
-    readers_.clear();
+    readings_.clear();
+    retired_.clear();
     if (started_) plugin_->stop();
 }
 
 bool Instance::alive()
 {
     bool progressed = true;
-    for (const auto& reader : readers_) progressed &= reader->progressed();
+    for (const auto& reading : readings_) progressed &= reading.reader->progressed();
+    const auto now = std::chrono::steady_clock::now();
+    std::erase_if(retired_, [now](const Reading& reading) { return reading.until <= now && reading.reader->idle(); });
     return progressed && !quarantined();
 }
 
@@ -81,23 +96,39 @@ void Instance::consume(std::string name, RingThread thread, RingConsumer consume
     requests_.push_back({std::move(name), thread, std::move(consumer)});
 }
 
-std::unique_ptr<RingReader> Instance::make_reader(const RingRequest& request, const Maps& maps)
+std::unique_ptr<RingReader> Instance::make_reader(const RingRequest& request, const MapRef& ring)
 {
-    const MapRef ring = maps.get(request.name);
     if (context_.rings_by_hand) return read_by_hand(ring, request.consumer, guard_);
     if (request.thread == RingThread::worker) return read_on_thread(ring, request.consumer, guard_);
     return read_on_loop(ring, executor_, request.consumer, guard_);
 }
 
-void Instance::read_rings(const Maps& maps)
+/// What packets in flight, and those in the kernel's hands, still write to the former generation's rings is read too.
+void Instance::read_rings(const Maps& maps, const Staged& staged)
 {
-    if (!readers_.empty()) return;
-    for (const auto& request : requests_) readers_.push_back(make_reader(request, maps));
+    const auto until = std::chrono::steady_clock::now() + kRetirement;
+    for (auto& reading : readings_) {
+        reading.until = until;
+        retired_.push_back(std::move(reading));
+    }
+    readings_.clear();
+    for (const auto& request : requests_) {
+        if (!staged.uses_ring(request.name)) continue;
+        const MapRef ring = maps.get(request.name);
+        const auto before = std::find_if(retired_.begin(), retired_.end(), [id = id_of(ring)](const auto& reading) { return reading.map == id; });
+        if (before == retired_.end()) {
+            readings_.push_back({id_of(ring), make_reader(request, ring)});
+            continue;
+        }
+        readings_.push_back(std::move(*before));
+        retired_.erase(before);
+    }
 }
 
 void Instance::drain()
 {
-    for (const auto& reader : readers_) reader->drain();
+    for (const auto* readings : {&retired_, &readings_})
+        for (const auto& reading : *readings) reading.reader->drain();
 }
 
 boost::json::value Instance::query(std::string_view verb, const std::vector<std::string>& args)

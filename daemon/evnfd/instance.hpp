@@ -4,6 +4,7 @@
 
 #include <spdlog/logger.h>
 
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -52,8 +53,8 @@ public:
 
     std::unique_ptr<Staged> stage(const Node& config, const Ports& ports);
     void start();
-    /// The first commit: `maps` has the rings that the plugin asked for.
-    void read_rings(const Maps& maps);
+    /// A commit: reads those rings in `maps` that the plugin asked for and the new generation uses.
+    void read_rings(const Maps& maps, const Staged& staged);
     /// Consumes what is in the rings, when they are read by hand.
     void drain();
     boost::json::value query(std::string_view verb, const std::vector<std::string>& args);
@@ -75,7 +76,13 @@ private:
         RingThread thread;
         RingConsumer consumer;
     };
-    std::unique_ptr<RingReader> make_reader(const RingRequest& request, const Maps& maps);
+    /// A ring that is read. One that no generation uses any more is read on for a while, until `until`.
+    struct Reading {
+        std::uint32_t map; ///< its id: a ring of another size is another map
+        std::unique_ptr<RingReader> reader;
+        std::chrono::steady_clock::time_point until = {};
+    };
+    std::unique_ptr<RingReader> make_reader(const RingRequest& request, const MapRef& ring);
     template <class Call>
     auto guarded(const char* what, Call call);
 
@@ -90,7 +97,7 @@ private:
     std::unique_ptr<Plugin> plugin_;
     bool started_ = false;
     bool tells_metrics_ = true;
-    std::vector<std::unique_ptr<RingReader>> readers_; // before the plugin goes, its consumers have stopped
+    std::vector<Reading> readings_, retired_; // before the plugin goes, its consumers have stopped
 };
 
 } // namespace evnf

@@ -55,7 +55,7 @@ private:
     unsigned left_ = 0; ///< records until the turn ends
 };
 
-/// Its handlers are the guard's, so that none of them runs in quarantine, nor when this object is gone.
+/// Its handlers are the guard's, so that none of them runs in quarantine.
 class LoopReader final : public RingReader {
 public:
     LoopReader(const MapRef& map, boost::asio::any_io_executor executor, RingConsumer consumer, std::shared_ptr<Guard> guard)
@@ -65,12 +65,13 @@ public:
         wait_for_tick();
     }
     ~LoopReader() override { events_.release(); } // the descriptor is libbpf's
+    bool idle() override { return !ring_.consume(); }
 
 private:
     void wait_for_events()
     {
-        events_.async_wait(boost::asio::posix::descriptor_base::wait_read, [this](boost::system::error_code error) {
-            if (error) return;
+        events_.async_wait(boost::asio::posix::descriptor_base::wait_read, [this, here = std::weak_ptr{here_}](boost::system::error_code error) {
+            if (error || here.expired()) return;
             ring_.consume(); // what is left keeps the ring readable
             wait_for_events();
         });
@@ -78,15 +79,17 @@ private:
     void wait_for_tick()
     {
         tick_.expires_after(std::chrono::milliseconds{100});
-        tick_.async_wait([this](boost::system::error_code error) {
-            if (!error) turn();
+        tick_.async_wait([this, here = std::weak_ptr{here_}](boost::system::error_code error) {
+            if (!error && !here.expired()) turn();
         });
     }
     /// The loop's other handlers have their turn before the next one of this ring.
     void turn()
     {
         if (ring_.consume())
-            boost::asio::post(tick_.get_executor(), [this] { turn(); });
+            boost::asio::post(tick_.get_executor(), [this, here = std::weak_ptr{here_}] {
+                if (!here.expired()) turn();
+            });
         else
             wait_for_tick();
     }
@@ -94,6 +97,7 @@ private:
     Ring ring_;
     boost::asio::posix::stream_descriptor events_;
     boost::asio::steady_timer tick_;
+    std::shared_ptr<bool> here_ = std::make_shared<bool>(); ///< expired: a handler that was due already must not run
 };
 
 class ThreadReader final : public RingReader {
@@ -107,12 +111,16 @@ public:
         const auto turns = turns_.load();
         return std::exchange(seen_turns_, turns) != turns;
     }
+    bool idle() override { return idle_; }
 
 private:
     void run(std::stop_token stop)
     {
         while (!stop.stop_requested() && ring_.open()) {
-            if (!ring_.consume()) wait();
+            idle_ = false;
+            const bool more = ring_.consume();
+            idle_ = !more;
+            if (!more) wait();
             ++turns_;
         }
     }
@@ -126,6 +134,7 @@ private:
     Ring ring_;
     std::atomic<std::uint64_t> turns_{0};
     std::uint64_t seen_turns_ = 0;
+    std::atomic<bool> idle_{false};
     std::jthread thread_; // last: stops and joins before the ring goes
 };
 

@@ -21,6 +21,8 @@ public:
     virtual void drain() {}
     /// Has its thread turned since the last call? True for readers without a thread.
     virtual bool progressed() { return true; }
+    /// Was the ring empty when it was last looked at? Then this may go without holding up its caller.
+    virtual bool idle() { return true; }
 };
 
 /// On the loop: when the ring wakes us, and every 100 ms for records sent without a wake-up. Between two turns of a

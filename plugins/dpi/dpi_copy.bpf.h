@@ -4,13 +4,7 @@
 
 #include "evnf/parser.bpf.h"
 
-#include "dpi_maps.bpf.h"
-
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, DPI_RING_BYTES);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} dpi_copies SEC(".maps");
+#include "dpi_rings.bpf.h"
 
 static __always_inline __u32 budget(const struct evnf_packet *pkt)
 {
@@ -30,10 +24,9 @@ static __always_inline bool dpi_wants_copy(const struct evnf_packet *pkt, const 
 }
 
 /* Records are not announced one by one, which would cost more than copying: the reader polls. */
-static __always_inline __u64 wake_up(void)
+static __always_inline __u64 wake_up(void *ring)
 {
-	return bpf_ringbuf_query(&dpi_copies, BPF_RB_AVAIL_DATA) >= DPI_WAKE_BYTES ? BPF_RB_FORCE_WAKEUP :
-										     BPF_RB_NO_WAKEUP;
+	return bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >= DPI_WAKE_BYTES ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
 /* Counts a copy; true where it is the last that the flow's budget allows. */
@@ -42,9 +35,10 @@ static __always_inline bool spend_budget(const struct evnf_packet *pkt, struct d
 	return dpi_has_payload(pkt) && __sync_fetch_and_add(&flow->copies, 1) + 1 >= budget(pkt);
 }
 
-/* Fills and sends a record that has room for `room` bytes of packet. */
+/* Fills and sends a record of `ring` that has room for `room` bytes of packet. */
 static __always_inline void send_copy(evnf_ctx *ctx, const struct evnf_packet *pkt, const struct dpi_key *key,
-				      __u32 direction, struct dpi_flow *flow, struct dpi_copy *copy, __u32 room)
+				      __u32 direction, struct dpi_flow *flow, void *ring, struct dpi_copy *copy,
+				      __u32 room)
 {
 	__u32 length = pkt->l3_length, last;
 
@@ -71,22 +65,26 @@ static __always_inline void send_copy(evnf_ctx *ctx, const struct evnf_packet *p
 	if (last >= room || evnf_load_bytes(ctx, pkt->l3_offset, copy->data, last + 1))
 		bpf_ringbuf_discard(copy, BPF_RB_NO_WAKEUP);
 	else
-		bpf_ringbuf_submit(copy, wake_up());
+		bpf_ringbuf_submit(copy, wake_up(ring));
 }
 
 /* Copies into a record of a size that the verifier knows; false where the ring has no room. */
 #define COPY_INTO(room)                                                                            \
 	({                                                                                         \
-		struct dpi_copy *copy = bpf_ringbuf_reserve(&dpi_copies, sizeof(*copy) + (room), 0); \
+		struct dpi_copy *copy = bpf_ringbuf_reserve(ring, sizeof(*copy) + (room), 0);        \
                                                                                                    \
 		if (copy)                                                                          \
-			send_copy(ctx, pkt, key, direction, flow, copy, room);                     \
+			send_copy(ctx, pkt, key, direction, flow, ring, copy, room);               \
 		copy != NULL;                                                                      \
 	})
 
 static __always_inline bool copy_packet(evnf_ctx *ctx, const struct evnf_packet *pkt, const struct dpi_key *key,
 					__u32 direction, struct dpi_flow *flow)
 {
+	void *ring = ring_of(key);
+
+	if (!ring)
+		return false;
 	if (pkt->l3_length <= DPI_SMALL_COPY)
 		return COPY_INTO(DPI_SMALL_COPY);
 	if (pkt->l3_length <= DPI_MEDIUM_COPY)

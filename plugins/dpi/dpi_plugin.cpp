@@ -2,7 +2,9 @@
 /// dpi: names the application of every flow. The fast path (dpi.bpf.c) counts and copies, the
 /// Inspector has nDPI look at the copies and writes the verdict into the flow's entry.
 #include <evnf/plugin.hpp>
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <boost/json/object.hpp>
@@ -12,10 +14,12 @@
 #include <evnf/sweep.hpp>
 
 #include "app_metrics.hpp"
+#include "dissection_watch.hpp"
 #include "expiry.hpp"
 #include "flow_log.hpp"
 #include "flow_table.hpp"
 #include "inspector.hpp"
+#include "inspector_report.hpp"
 #include "report.hpp"
 #include "settings.hpp"
 
@@ -42,12 +46,23 @@ std::size_t count_of(const std::vector<std::string>& args, std::size_t otherwise
     return count;
 }
 
+std::string ring_name(unsigned worker)
+{
+    return fmt::format("dpi_copies_{}", worker);
+}
+
+/// The least that a ring can be: that of a worker that there is not.
+void shrink(bpf_object* object, const std::string& ring)
+{
+    bpf_map__set_max_entries(bpf_object__find_map_by_name(object, ring.c_str()), static_cast<__u32>(getpagesize()));
+}
+
 } // namespace
 
 /// What a generation works with.
 struct Live {
     Settings settings;
-    std::shared_ptr<Engine> engine;
+    std::shared_ptr<const Engines> engines;
     std::shared_ptr<Policies> policies;
     std::shared_ptr<Apps> apps;
     std::shared_ptr<FlowTable> table;
@@ -58,23 +73,35 @@ public:
     explicit DpiPlugin(Host& host)
         : host_{host},
           inspector_{host.jiffies_per_second()},
+          watch_{host, inspector_},
           sweep_{host, "cannot look after flows", [this] { return look_after_flows(); }},
           flow_log_{host.log()}
     {
-        host.consume("dpi_copies", RingThread::worker, [this](auto record) { inspector_.inspect(record); });
+        for (unsigned worker = 0; worker < DPI_MAX_WORKERS; ++worker)
+            host.consume(ring_name(worker), RingThread::worker,
+                         [this, worker](auto record) { inspector_.inspect(worker, record); });
     }
 
     std::unique_ptr<Staged> stage(const Node& config, const Ports& ports) override;
-    void start() override { sweep_.start(); }
+    void start() override
+    {
+        sweep_.start();
+        watch_.start();
+    }
     boost::json::value query(std::string_view verb, const std::vector<std::string>& args) override;
     std::vector<MetricFamily> metrics() override;
     boost::json::value explain(const evnf_packet& packet, std::uint64_t note) override;
-    void stop() noexcept override { sweep_.stop(); }
+    void stop() noexcept override
+    {
+        sweep_.stop();
+        watch_.stop();
+    }
 
 private:
     class StagedDpi;
 
     void commit(Live live) noexcept;
+    void recover(std::shared_ptr<Breadcrumbs> crumbs);
     boost::json::value status() const;
     bool look_after_flows();
     void record(const dpi_flow& flow, std::uint64_t last_seen, const Knowledge& known, FlowEnd end);
@@ -89,6 +116,7 @@ private:
 
     Host& host_;
     Inspector inspector_;
+    DissectionWatch watch_;
     Sweep sweep_;
     Expiry expiry_;
     Live live_;
@@ -99,25 +127,33 @@ private:
 
 class DpiPlugin::StagedDpi final : public Staged {
 public:
-    StagedDpi(DpiPlugin& plugin, Settings settings) : plugin_{plugin} { live_.settings = std::move(settings); }
+    StagedDpi(DpiPlugin& plugin, Settings settings) : plugin_{plugin}, workers_{settings.workers}
+    {
+        live_.settings = std::move(settings);
+    }
 
     std::unique_ptr<FastPath> open(FastPathHook hook) override
     {
         return open_fast_path<dpi_bpf, dpi_tc_bpf>(hook, [this](auto& skeleton) {
             skeleton.rodata->dpi_config = config();
             bpf_map__set_max_entries(skeleton.maps.dpi_table, sets());
+            for (unsigned worker = workers_; worker < DPI_MAX_WORKERS; ++worker) shrink(skeleton.obj, ring_name(worker));
         });
     }
 
     bool leaves_chain() const override { return false; }
+    bool uses_ring(const std::string& name) const noexcept override { return static_cast<unsigned>(name.back() - '0') < workers_; }
     std::optional<std::string> inputs() const override { return live_.settings.protocols; }
 
     /// Makes all that commit() needs, since that must not fail.
     void fill(const Maps& maps) override
     {
         const auto& settings = live_.settings;
-        const bool same_rules = plugin_.live_.engine && plugin_.live_.settings.protocols == settings.protocols;
-        live_.engine = same_rules ? plugin_.live_.engine : std::make_shared<Engine>(settings.protocols);
+        const auto& former = plugin_.live_;
+        const bool same_engines = former.engines && former.engines->workers() == workers_ && former.settings.protocols == settings.protocols;
+        live_.engines = same_engines ? former.engines : std::make_shared<const Engines>(settings.protocols, workers_);
+        if (former.engines && former.engines->workers() != workers_) plugin_.inspector_.expect_moves();
+        if (!former.engines) crumbs_ = std::make_shared<Breadcrumbs>(maps);
         live_.policies = std::make_shared<Policies>(maps, settings.policies);
         live_.apps = std::make_shared<Apps>(maps, [policies = live_.policies](auto... app) { policies->tell(app...); });
         live_.table = std::make_shared<FlowTable>(maps, live_.apps, settings.offload, plugin_.host_.jiffies_per_second());
@@ -126,7 +162,11 @@ public:
         take_over();
     }
 
-    void commit(std::shared_ptr<const Maps>) noexcept override { plugin_.commit(std::move(live_)); }
+    void commit(std::shared_ptr<const Maps>) noexcept override
+    {
+        plugin_.commit(std::move(live_));
+        if (crumbs_) plugin_.recover(std::move(crumbs_));
+    }
 
 private:
     std::uint32_t sets() const { return sets_for(live_.settings.max_flows); }
@@ -136,6 +176,7 @@ private:
         const auto& settings = live_.settings;
         dpi_config config{};
         config.sets = sets();
+        config.workers = workers_;
         config.budget_tcp = settings.budget_tcp;
         config.budget_udp = settings.budget_udp;
         config.copies_end = settings.offload.mode != Offload::Mode::none;
@@ -166,7 +207,9 @@ private:
     }
 
     DpiPlugin& plugin_;
+    const unsigned workers_;
     Live live_;
+    std::shared_ptr<Breadcrumbs> crumbs_; ///< for the first commit
 };
 
 std::unique_ptr<Staged> DpiPlugin::stage(const Node& config, const Ports&)
@@ -184,7 +227,7 @@ try {
     flow_log_.use(live_.settings.flow_log);
     live_.apps->tell_all(); // the former generation may have met new ones since fill()
     expiry_ = {};           // its place in the table means nothing in another one
-    inspector_.use(live_.engine, [this, target = live_.table](const Verdict& verdict) {
+    inspector_.use(live_.engines, [this, target = live_.table](const Verdict& verdict) {
         try {
             return target->conclude(verdict);
         } catch (const std::exception& error) {
@@ -194,6 +237,14 @@ try {
     });
 } catch (const std::exception& error) {
     host_.log().error("flows are not looked after: {}", error.what());
+}
+
+/// What killed an earlier process is told once, and left alone from now on.
+void DpiPlugin::recover(std::shared_ptr<Breadcrumbs> crumbs)
+{
+    for (const auto& crumb : inspector_.recover(std::move(crumbs)))
+        host_.log().error("evnfd died while nDPI was at a packet of flow {} (id {}): that flow is not inspected any more",
+                          endpoints(crumb.key), static_cast<std::uint64_t>(crumb.id));
 }
 
 bool DpiPlugin::look_after_flows()
@@ -262,6 +313,7 @@ boost::json::value DpiPlugin::query(std::string_view verb, const std::vector<std
 boost::json::value DpiPlugin::status() const
 {
     auto status = report_status(*live_.table, inspector_, live_.settings.max_flows);
+    report_inspection(inspector_, status);
     status["flow_log"] = flow_log_.report();
     return status;
 }

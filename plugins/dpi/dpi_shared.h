@@ -220,7 +220,7 @@ static inline __u32 dpi_home_of(__u64 mixed)
 	return (mixed >> 8 & 0xff) * DPI_WAYS >> 8;
 }
 
-/* A copy of a packet, from its IP header on: a record of the ring dpi_copies. */
+/* A copy of a packet, from its IP header on: a record of one of the rings dpi_copies_N. */
 struct dpi_copy {
 	struct dpi_key key;
 	__u64 id;          /* of the flow */
@@ -301,12 +301,12 @@ struct dpi_config {
 	__u32 sets;       /* elements of dpi_table */
 	__u32 budget_tcp; /* copies of payload packets per flow */
 	__u32 budget_udp; /* and of all that is not TCP */
+	__u32 workers;    /* 1 to DPI_MAX_WORKERS */
 	__u32 copies_end; /* 0: every payload packet of a flow is copied for as long as it lives */
 	__u32 policies;   /* how many there are */
 	__u32 never;      /* some prefix is never inspected */
-	__u64 risks;      /* that some policy asks for */
 	struct evnf_event_limit copy_limit;
-	__u32 pad;
+	__u64 risks;      /* that some policy asks for */
 };
 
 #endif

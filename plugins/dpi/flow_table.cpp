@@ -109,13 +109,31 @@ std::uint64_t FlowTable::word_of(const Verdict& verdict, std::uint64_t before) c
 bool FlowTable::conclude(const Verdict& verdict)
 {
     const auto place = find(verdict.key, verdict.id);
-    if (!place || !write_verdict(*place, verdict.id, word_of(verdict, place->flow().verdict))) {
-        __atomic_fetch_add(&tally_.rows()[0].stale_verdicts, 1, __ATOMIC_RELAXED);
-        return false;
-    }
-    auto& flow = place->flow();
+    const bool done = place && (verdict.fresh_budget ? renew_budget(*place) : install(*place, verdict));
+    if (!done) count(&dpi_tally::stale_verdicts);
+    return done;
+}
+
+void FlowTable::count(__u64 dpi_tally::* what) const
+{
+    __atomic_fetch_add(&(tally_.rows()[0].*what), 1, __ATOMIC_RELAXED);
+}
+
+bool FlowTable::install(const Place& place, const Verdict& verdict)
+{
+    auto& flow = place.flow();
+    if (!write_verdict(place, verdict.id, word_of(verdict, flow.verdict))) return false;
+    __atomic_store_n(&flow.risks, verdict.label.risk, __ATOMIC_RELAXED);
     __atomic_store_n(&flow.inspected, flow.bytes[0] + flow.bytes[1], __ATOMIC_RELAXED);
-    if (offload_.takes(verdict.state, verdict.label, {flow.packets[0] + flow.packets[1], flow.bytes[0] + flow.bytes[1]})) protect(*place);
+    if (offload_.takes(verdict.state, verdict.label, {flow.packets[0] + flow.packets[1], flow.bytes[0] + flow.bytes[1]})) protect(place);
+    return true;
+}
+
+bool FlowTable::renew_budget(const Place& place) const
+{
+    __atomic_and_fetch(&place.flow().flags, static_cast<__u16>(~DPI_FLOW_GAP), __ATOMIC_RELAXED);
+    __atomic_store_n(&place.flow().copies, 0, __ATOMIC_RELAXED);
+    count(&dpi_tally::fresh_budgets);
     return true;
 }
 

@@ -38,7 +38,7 @@ public:
     /// `ticks`: jiffies a second. The maps must outlive the table.
     FlowTable(const Maps& maps, std::shared_ptr<Apps> apps, Offload offload, unsigned ticks);
 
-    /// Writes the verdict into the flow's entry; false, and counted, when that flow is no more.
+    /// Writes the verdict into the flow's entry, or gives it the fresh budget; false, and counted, when that flow is no more.
     bool conclude(const Verdict& verdict);
 
     /// Offloads the flow, or has it inspected once more, if it has done enough for that by now (jiffies).
@@ -67,6 +67,9 @@ public:
 private:
     std::optional<Place> find(const dpi_key& key, std::uint64_t id) const;
     std::optional<Place> room_for(const dpi_key& key) const;
+    bool install(const Place& place, const Verdict& verdict);
+    bool renew_budget(const Place& place) const;
+    void count(__u64 dpi_tally::* what) const;
     std::uint64_t word_of(const Verdict& verdict, std::uint64_t before) const;
     bool write_verdict(const Place& place, std::uint64_t id, std::uint64_t verdict) const;
     void inspect_anew(const Place& place, std::uint64_t verdict) const;

@@ -19,6 +19,10 @@
 #include <ndpi_api.h>
 #pragma GCC diagnostic pop
 
+#ifdef EVNF_DPI_FAULTS // tests only: see tests/e2e/dpi_faults
+#include "faults.hpp"
+#endif
+
 // What changed from release to release of nDPI; written against 4.2 to 4.8.
 #define NDPI_AT_LEAST(major, minor) (NDPI_MAJOR > (major) || (NDPI_MAJOR == (major) && NDPI_MINOR >= (minor)))
 
@@ -74,6 +78,14 @@ void load_rules(ndpi_detection_module_struct* module, const std::string& rules)
 
 } // namespace
 
+std::vector<std::string_view> risk_names(std::uint64_t risk)
+{
+    std::vector<std::string_view> names;
+    for (int bit = 0; bit < NDPI_MAX_RISK; ++bit)
+        if (risk >> bit & 1) names.emplace_back(ndpi_risk2str(static_cast<ndpi_risk_enum>(bit)));
+    return names;
+}
+
 Engine::Engine(const std::string& protocols)
 {
     // nDPI forbids to initialise two modules at the same time.
@@ -101,6 +113,7 @@ Engine::~Engine()
 /// `flow`, where there is one, rules out what nDPI has excluded by then.
 Label Engine::guess(const dpi_key& key, unsigned initiator, ndpi_flow_struct* flow) const
 {
+    const std::lock_guard lock{mutex_};
     const unsigned from = initiator & 1, to = from ^ 1;
     const bool v4 = Address::from(key.address[0]).is_v4();
     // Of what has no ports nDPI would look at the packet last seen, which may be another flow's.
@@ -140,9 +153,13 @@ Inspection::~Inspection()
 
 bool Inspection::feed(std::span<const std::byte> packet, std::uint64_t time_ms, bool from_initiator)
 {
+    const std::lock_guard lock{engine_->mutex_};
     const auto length = static_cast<unsigned short>(std::min<std::size_t>(packet.size(), DPI_LARGE_COPY));
     std::memcpy(engine_->packet_, packet.data(), length);
     std::memset(engine_->packet_ + length, 0, Engine::kTail);
+#ifdef EVNF_DPI_FAULTS
+    provoke_fault(packet);
+#endif
 #if NDPI_AT_LEAST(4, 6)
     ndpi_flow_input_info input{};
     input.in_pkt_dir = from_initiator ? NDPI_IN_PKT_DIR_C_TO_S : NDPI_IN_PKT_DIR_S_TO_C;
@@ -158,6 +175,26 @@ bool Inspection::feed(std::span<const std::byte> packet, std::uint64_t time_ms, 
 
 void Inspection::give_up()
 {
+    const std::lock_guard lock{engine_->mutex_};
+    decide();
+}
+
+std::optional<Label> Inspection::give_up_within(std::chrono::milliseconds patience)
+{
+    const std::unique_lock lock{engine_->mutex_, patience};
+    if (!lock) return std::nullopt;
+    decide();
+    return describe();
+}
+
+Label Inspection::label() const
+{
+    const std::lock_guard lock{engine_->mutex_};
+    return describe();
+}
+
+void Inspection::decide()
+{
     if (protocol_.app != NDPI_PROTOCOL_UNKNOWN) return;
     std::uint8_t guessed = 0;
     const auto protocol = ndpi_detection_giveup(engine_->module_, flow_, 1, &guessed);
@@ -169,7 +206,7 @@ Label Inspection::guess(const dpi_key& key, unsigned initiator) const
     return engine_->guess(key, initiator, flow_);
 }
 
-Label Inspection::label() const
+Label Inspection::describe() const
 {
     if (protocol_.app == NDPI_PROTOCOL_UNKNOWN && protocol_.master == NDPI_PROTOCOL_UNKNOWN) return {};
     ndpi_protocol protocol{};
@@ -177,9 +214,23 @@ Label Inspection::label() const
     protocol.app_protocol = protocol_.app;
     protocol.category = static_cast<ndpi_protocol_category_t>(protocol_.category);
     auto label = name(engine_->module_, protocol, stable(flow_->confidence));
-    const bool ssh = protocol_.app == NDPI_PROTOCOL_SSH || protocol_.master == NDPI_PROTOCOL_SSH;
-    label.sni = ssh ? flow_->protos.ssh.client_signature : flow_->host_server_name;
+    add_details(label);
     return label;
+}
+
+/// What nDPI keeps of protocols shares its place with that of others.
+void Inspection::add_details(Label& label) const
+{
+    label.sni = speaks(NDPI_PROTOCOL_SSH) ? flow_->protos.ssh.client_signature : flow_->host_server_name;
+    label.risk = flow_->risk;
+    if (!speaks(NDPI_PROTOCOL_TLS) && !speaks(NDPI_PROTOCOL_QUIC)) return;
+    label.ja3_client = flow_->protos.tls_quic.ja3_client;
+    label.ja3_server = flow_->protos.tls_quic.ja3_server;
+}
+
+Engines::Engines(const std::string& protocols, unsigned workers) : for_questions_{protocols}
+{
+    for (unsigned worker = 0; worker < workers; ++worker) of_workers_.push_back(std::make_shared<Engine>(protocols));
 }
 
 } // namespace evnf::dpi

@@ -9,7 +9,7 @@
 #include <functional>
 #include <optional>
 
-#include "dpi_shared.h"
+#include "dpi_workers.h"
 
 namespace evnf::dpi {
 
@@ -167,8 +167,8 @@ Settings read_settings(const Node& node)
     Settings settings;
     Map map{node};
     if (auto budget = map.optional("budget")) read_budget(*budget, settings);
-    if (auto workers = map.optional("workers"); workers && workers->integer(1, 64) != 1)
-        workers->error(not_supported("more than one worker"));
+    if (auto workers = map.optional("workers"))
+        settings.workers = static_cast<std::uint32_t>(workers->integer(1, DPI_MAX_WORKERS));
     if (auto file = map.optional("protocols_file")) settings.protocols = read_protocols(*file);
     if (auto flows = map.optional("max_flows"))
         settings.max_flows = static_cast<std::uint32_t>(flows->integer(1024, 4'194'304));

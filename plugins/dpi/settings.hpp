@@ -18,6 +18,7 @@ namespace evnf::dpi {
 struct Settings {
     std::uint32_t budget_tcp = 16; ///< packets with payload that are inspected per flow
     std::uint32_t budget_udp = 8;  ///< also of every other protocol that is not TCP
+    std::uint32_t workers = 1;     ///< threads of the slow path, with a ring and a detection module each
     std::uint32_t max_flows = 262144;
     std::chrono::milliseconds idle_tcp = std::chrono::seconds{300};
     std::chrono::milliseconds idle_udp = std::chrono::seconds{60};

@@ -78,7 +78,7 @@ TEST_CASE("dpi: the sum over what is recorded, alive, evicted and untracked is w
     Chain chain{"ports: [{name: in, chain: [dpi]}]\nplugins: {dpi: {max_flows: 1024, copy_limit: 10000000/s}}\n"};
     DpiTable table{chain};
     Sum recorded;
-    std::map<End, unsigned> ends;
+    std::map<FlowEnd, unsigned> ends;
     std::uint64_t late = 0, refused = 0;
     {
         std::atomic<bool> stop = false;
@@ -86,7 +86,7 @@ TEST_CASE("dpi: the sum over what is recorded, alive, evicted and untracked is w
         for (unsigned cpu = 0; cpu < 2; ++cpu)
             senders.emplace_back(at_tc ? keep_sending<shuffle_tc_bpf> : keep_sending<shuffle_bpf>, chain.entry("in"), cpu, std::cref(stop));
         evnf::dpi::Inspector inspector{250};
-        inspector.use(std::make_shared<evnf::dpi::Engine>(""), [](const auto&) { return true; });
+        inspector.use(std::make_shared<evnf::dpi::Engines>("", 1), [](const auto&) { return true; });
         evnf::dpi::Expiry expiry;
         const auto start = std::chrono::steady_clock::now();
         while (std::chrono::steady_clock::now() - start < kTime) {

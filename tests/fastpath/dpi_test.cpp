@@ -108,7 +108,7 @@ Ended expire(Chain& chain, std::uint64_t later, const evnf::dpi::IdleTimeouts& t
     for (const auto& entry : entries(chain)) last = std::max<std::uint64_t>(last, (entry.head & DPI_SEEN) << DPI_SEEN_SHIFT);
     DpiTable table{chain};
     evnf::dpi::Inspector inspector{250};
-    inspector.use(std::make_shared<evnf::dpi::Engine>(""), [](const auto&) { return true; });
+    inspector.use(std::make_shared<evnf::dpi::Engines>("", 1), [](const auto&) { return true; });
     evnf::dpi::Expiry expiry;
     const auto note = [&](const dpi_flow& flow, std::uint64_t, const evnf::dpi::Knowledge&, evnf::dpi::FlowEnd why) { all.emplace_back(flow, why); };
     while (!expiry.part(*table, inspector, timeouts, last + later, note)) {}
@@ -491,9 +491,55 @@ TEST_CASE("dpi: without a slow path nothing is copied, nothing is lost, and the 
     CHECK(number(the_flow(chain), "packets") == 8);
     CHECK(the_flow(chain).at("gap").as_bool());
     set_heartbeats(chain, Heartbeat::alive);
+    for (int i = 0; i < 2; ++i) connection.client(PSH | ACK, "neither");
+    CHECK(the_entry(chain).copies == 2);
+    CHECK(text(the_flow(chain), "state") == "inspecting");
+}
+
+TEST_CASE("dpi: a flow with lost copies gets a second budget before it is given up")
+{
+    Chain chain{config("budget: {tcp: 3}")};
+    Connection connection{chain, 40000};
+    connection.handshake();
+    set_heartbeats(chain, Heartbeat::past);
+    connection.client(PSH | ACK, "neither");
+    set_heartbeats(chain, Heartbeat::alive);
+    for (int i = 0; i < 3; ++i) connection.client(PSH | ACK, "neither");
+    CHECK(text(the_flow(chain), "state") == "inspecting");
+    CHECK_FALSE(the_flow(chain).at("gap").as_bool());
     for (int i = 0; i < 5; ++i) connection.client(PSH | ACK, "neither");
     CHECK(the_entry(chain).copies == 3);
     CHECK(text(the_flow(chain), "state") == "gave_up");
+}
+
+TEST_CASE("dpi: each worker has its share of the flows, and they lose nothing when the number of workers changes")
+{
+    Chain chain{config("workers: 3")};
+    std::vector<Connection> connections;
+    for (std::uint16_t port = 1001; port <= 1060; ++port) {
+        connections.push_back({chain, port});
+        connections.back().handshake();
+        connections.back().client(PSH | ACK, http_request("www.example.org"));
+    }
+    const auto workers = chain.query("dpi", "status").at("workers").as_array();
+    CHECK(workers.size() == 3);
+    for (const auto& worker : workers) CHECK(number(worker.as_object(), "flows") > 10);
+
+    const unsigned next = GENERATE(1u, 2u, 8u);
+    chain.reload(config("workers: " + std::to_string(next)));
+    CHECK(chain.query("dpi", "status").at("workers").as_array().size() == next);
+    for (auto& connection : connections) {
+        connection.server(PSH | ACK, http_response());
+        connection.client(PSH | ACK, http_request("www.example.org"));
+    }
+    for (const auto& one : flows(chain)) {
+        CHECK(text(one.as_object(), "app") == "HTTP");
+        CHECK(text(one.as_object(), "state") == "classified");
+        CHECK(text(one.as_object(), "sni") == "www.example.org");
+    }
+    const auto status = chain.query("dpi", "status").as_object();
+    CHECK(number(status, "inspected_flows") == 60);
+    CHECK(number(status, "lost_copies") == 0);
 }
 
 TEST_CASE("dpi: copies above the limit are refused, counted and marked on the flow; the packets go on")
@@ -666,7 +712,7 @@ TEST_CASE("dpi: a place that a killed daemon left half written is free again aft
     auto& set = table->sets()[0];
     set.heads[3] = DPI_BUSY | DPI_VERSION;
     evnf::dpi::Inspector inspector{250};
-    inspector.use(std::make_shared<evnf::dpi::Engine>(""), [](const auto&) { return true; });
+    inspector.use(std::make_shared<evnf::dpi::Engines>("", 1), [](const auto&) { return true; });
     evnf::dpi::Expiry expiry;
     const auto pass = [&] {
         while (!expiry.part(*table, inspector, {.tcp = 1000, .udp = 1000, .closed = 1000}, 0, [](const auto&...) {})) {}

@@ -189,6 +189,24 @@ TEST_CASE("heartbeat: a stuck worker has none until it is free again")
     CHECK(running.loop_until([&] { return running.beats("sticks_in_worker"); }));
 }
 
+TEST_CASE("rings: one that no generation uses is not read; one that goes out of use is read to its end")
+{
+    Running running{{"uses_ring_at_times", "counts_records"}};
+    running.send(10);
+    CHECK(running.loop_until([&] { return running.number("counts_records") == 10; }));
+    CHECK(running.number("uses_ring_at_times") == 0);
+    CHECK(running.beats("uses_ring_at_times"));
+    running.reload();
+    CHECK(running.loop_until([&] { return running.number("uses_ring_at_times") == 10; }));
+    running.reload();
+    running.send(10); // as by packets that were in the former generation when it was replaced
+    CHECK(running.loop_until([&] { return running.number("uses_ring_at_times") == 20; }));
+    running.reload();
+    running.send(10);
+    CHECK(running.loop_until([&] { return running.number("uses_ring_at_times") == 30; }));
+    CHECK(running.lost("uses_ring_at_times") == 0);
+}
+
 TEST_CASE("isolation: a flood of one plugin's ring takes nothing from another's")
 {
     Running running{{"throws_in_consumer", "counts_records"}};

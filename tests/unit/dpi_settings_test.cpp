@@ -65,7 +65,7 @@ TEST_CASE("dpi settings: all that this version offers is read")
     const File file{"# ours\n\n  tcp:81,udp:5061-5062@SIP  \nhost:\"intranet.example\"@Intranet"};
     const auto [settings, errors] = read(R"(
 budget: {tcp: 32, udp: 4}
-workers: 1
+workers: 8
 max_flows: 4096
 protocols_file: )" + file.path() + R"(
 idle_timeout: {tcp: 2m, udp: 5s}
@@ -74,16 +74,12 @@ offload: {mode: none}
     CHECK(errors.empty());
     CHECK(settings.budget_tcp == 32);
     CHECK(settings.budget_udp == 4);
+    CHECK(settings.workers == 8);
     CHECK(settings.max_flows == 4096);
     CHECK(settings.idle_tcp == 120s);
     CHECK(settings.idle_udp == 5s);
     CHECK(settings.offload.mode == evnf::dpi::Offload::Mode::none);
     CHECK(settings.protocols == "tcp:81,udp:5061-5062@SIP\nhost:\"intranet.example\"@Intranet\n");
-}
-
-TEST_CASE("dpi settings: what comes in later versions is refused at its place")
-{
-    CHECK(read("workers: 2").errors == std::vector<std::string>{"f:1:10: workers: not supported by this version: more than one worker"});
 }
 
 TEST_CASE("dpi settings: elephants and policies are read, by nDPI's names in any case of letters and by those of the protocols file")
@@ -146,6 +142,12 @@ TEST_CASE("dpi settings: all mistakes are reported, each at its place")
     CHECK(errors[2].starts_with("f:2:21: idle_timeout.udp: must be a time"));
     CHECK(errors[3].starts_with("f:2:27: idle_timeout.icmp: unknown key"));
     CHECK(errors[4].starts_with("f:3:1: ofload: unknown key (did you mean 'offload'?)"));
+}
+
+TEST_CASE("dpi settings: there is at least one worker, and there are no more than there can be rings")
+{
+    CHECK(read("workers: 9").errors == std::vector<std::string>{"f:1:10: workers: must be a whole number from 1 to 8, not '9'"});
+    CHECK(read("workers: 0").errors.size() == 1);
 }
 
 TEST_CASE("dpi settings: a protocols file that is not there is a problem of the key")

@@ -89,8 +89,10 @@ public:
     virtual std::uint64_t jiffies() const = 0;
     /// Jiffies per second. Thread-safe.
     virtual unsigned jiffies_per_second() const = 0;
-    /// Reads the ring buffer map `name` (state, declared with LIBBPF_PIN_BY_NAME) from the first
-    /// commit until stop(), through every reload. Call it once per ring, in the constructor.
+    /// Reads the ring buffer map `name` (state, declared with LIBBPF_PIN_BY_NAME) in every generation
+    /// that uses it (Staged::uses_ring), without a break where the next one uses it too and leaves its size as it is.
+    /// Of a ring that goes out of use, or gets another size, all is read that is or comes in: its reader stays for 10 s
+    /// and until the ring is empty. No reader is left after stop(). Call it once per ring, in the constructor.
     virtual void consume(std::string name, RingThread thread, RingConsumer consumer) = 0;
     /// The state map `name` as earlier generations and daemons have left it, from the first Staged::open() on: for a fast path
     /// whose maps' sizes depend on it. Nothing where there is none. Valid during the call of the plugin.
@@ -171,6 +173,9 @@ public:
     /// with equal keys and equal inputs the fast path would be the same, and a reload need not touch it. Nothing: no
     /// such promise, every reload makes it anew.
     virtual std::optional<std::string> inputs() const { return std::nullopt; }
+    /// Whether the fast path writes to the ring `name` of Host::consume(). What is not used is not read, and has no
+    /// thread: a plugin asks for as many rings as it may ever want, and uses those that its configuration is for.
+    virtual bool uses_ring(const std::string& name) const noexcept { return (void)name, true; }
     /// Fills the maps of the new generation; no packet can reach it yet. State maps are live:
     /// only what no live packet uses may be written there. A state map whose size has changed is new: what a hash held the
     /// daemon copies, what an array held is the plugin's to take over (Host::state() has it).
