@@ -125,6 +125,7 @@ public:
         const bool same_engines = plugin_.engines_ && plugin_.engines_->workers() == workers_ &&
                                   plugin_.settings_.protocols == settings_.protocols;
         engines_ = same_engines ? plugin_.engines_ : std::make_shared<const Engines>(settings_.protocols, workers_);
+        if (plugin_.engines_ && plugin_.engines_->workers() != workers_) plugin_.inspector_.expect_moves();
         if (!plugin_.engines_) crumbs_ = std::make_shared<Breadcrumbs>(maps);
         table_ = std::make_shared<FlowTable>(maps);
     }

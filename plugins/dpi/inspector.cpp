@@ -17,7 +17,6 @@ Inspector::Inspector(unsigned jiffies_per_second)
 void Inspector::use(std::shared_ptr<const Engines> engines, VerdictSink sink)
 {
     const std::lock_guard lock{mutex_};
-    if (engines_ && engines_->workers() != engines->workers()) rehomed_ = true;
     engines_ = std::move(engines);
     sink_ = std::move(sink);
 }
@@ -50,7 +49,7 @@ void Inspector::inspect(unsigned worker, std::span<const std::byte> record)
     const auto packet = record.subspan(sizeof copy, std::min<std::size_t>(copy.length, record.size() - sizeof copy));
     if (packet.size() < sizeof(iphdr)) return;
 
-    if (rehomed_) take_over(worker, copy.id);
+    if (moves_) take_over(worker, copy.id);
     const auto all = engines();
     // What is left in the ring of a worker that has no engine any more.
     const auto& engine = all->of(worker < all->workers() ? worker : 0);

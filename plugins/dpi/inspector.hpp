@@ -25,9 +25,11 @@ public:
     explicit Inspector(unsigned jiffies_per_second);
 
     /// From now on: flows that begin use `engines` (others finish on the one that they began with) and verdicts go to
-    /// `sink`. When it returns, the former sink is no longer used. With another number of workers, those that have a flow
-    /// now take it over from those that had it, as one with a gap.
+    /// `sink`. When it returns, the former sink is no longer used.
     void use(std::shared_ptr<const Engines> engines, VerdictSink sink);
+    /// From now on copies of a flow may come to another worker than before: it takes the flow over, as one with a gap. To
+    /// be called before the fast path gets another number of workers.
+    void expect_moves() noexcept { moves_ = true; }
     /// Works with these breadcrumbs from now on, and has those flows given up that an earlier process has died of; they
     /// are the answer. After use(), and before the first record.
     std::vector<dpi_breadcrumb> recover(std::shared_ptr<Breadcrumbs> crumbs);
@@ -66,7 +68,7 @@ private:
 
     std::vector<std::unique_ptr<Worker>> workers_; // always as many as there can be
     std::shared_ptr<Breadcrumbs> crumbs_ = std::make_shared<Breadcrumbs>();
-    std::atomic<bool> rehomed_{false}; // a flow may be with a worker that is not its own
+    std::atomic<bool> moves_{false}; // a flow may be with a worker that is not its own
     mutable std::shared_mutex mutex_;  // of what follows
     std::shared_ptr<const Engines> engines_;
     VerdictSink sink_;

@@ -6,8 +6,10 @@
 #include <netinet/in.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <evnf/address.hpp>
+#include <thread>
 
 #include "../../plugins/dpi/opening.hpp"
 #include "catch.hpp"
@@ -368,6 +370,7 @@ TEST_CASE("dpi workers: with another number of them, flows under inspection go o
     Lab lab;
     Connection connection{.id = 7};
     lab.inspect(connection.client(http_request("www.example.org")), 0);
+    lab.inspector.expect_moves();
     lab.use(std::make_shared<Engines>("", 2));
     lab.inspect(connection.server(http_response()), 1);
     REQUIRE(lab.verdicts.size() == 1);
@@ -381,6 +384,7 @@ TEST_CASE("dpi workers: what is left in the ring of a worker that is no more is 
     Lab lab{std::make_shared<Engines>("", 2)};
     Connection connection{.id = 7, .server_port = 40000};
     lab.inspect(connection.client("\x81 neither here nor there"), 1);
+    lab.inspector.expect_moves();
     lab.use(engines());
     lab.inspect(connection.server("\x82 nothing known, either"), 0);
     lab.inspect(connection.client("\x83 and that was the last one", true), 1);
@@ -467,4 +471,49 @@ TEST_CASE("dpi: a thread is stuck after so much CPU time in one step, however lo
     for (int looks = 0; looks < 100; ++looks) CHECK_FALSE(watch.look(3, 13s, 2s));
     CHECK(watch.look(3, 14s, 2s));
     CHECK_FALSE(watch.look(4, 20s, 2s));
+}
+
+TEST_CASE("dpi workers: flows are named once while others are asked about, end, and change their worker")
+{
+    constexpr std::uint64_t kFlows = 600;
+    const auto ends_early = [](std::uint64_t id) { return id % 3 == 0; };
+    const auto worker_of = [](std::uint64_t id, bool later) { return (id + (later && id % 7 == 0)) % 2; };
+    std::vector<Connection> connections;
+    for (std::uint64_t id = 0; id < kFlows; ++id) connections.push_back({.id = id});
+    std::vector<std::vector<std::string>> named(kFlows);
+    const auto sink = [&](const Verdict& verdict) { return named[verdict.id].push_back(verdict.label.app), true; };
+    const auto one = engines(), two = std::make_shared<const Engines>("", 2);
+    Inspector inspector{250};
+    inspector.use(two, sink);
+    inspector.expect_moves();
+
+    for (const bool later : {false, true}) {
+        std::atomic<unsigned> working{2};
+        const auto work = [&](unsigned worker) {
+            for (std::uint64_t id = 0; id < kFlows; ++id) {
+                auto& connection = connections[id];
+                if (worker_of(id, later) != worker || (later && ends_early(id))) continue;
+                inspector.inspect(worker, later ? connection.server(http_response()) : connection.client(http_request("a.example")));
+            }
+            --working;
+        };
+        std::thread first{work, 0}, second{work, 1};
+        for (std::uint64_t id = 0; working > 0; id = (id + 1) % kFlows) {
+            inspector.describe(key_of(IPPROTO_TCP, 1234, 80), flow_with_id(id));
+            inspector.find(id);
+            if (ends_early(id)) inspector.finish(key_of(IPPROTO_TCP, 1234, 80), flow_with_id(id));
+            if (id % 50 == 0) inspector.use(id % 100 == 0 ? one : two, sink);
+            if (id % 50 == 1) inspector.prune(64, [](const dpi_key&, std::uint64_t) { return true; });
+            inspector.stuck(std::chrono::seconds{1});
+        }
+        first.join();
+        second.join();
+    }
+    for (std::uint64_t id = 0; id < kFlows; id += 3) inspector.finish(key_of(IPPROTO_TCP, 1234, 80), flow_with_id(id));
+    for (std::uint64_t id = 0; id < kFlows; ++id) {
+        CAPTURE(id);
+        CHECK(named[id] == (ends_early(id) ? std::vector<std::string>{} : std::vector<std::string>{"HTTP"}));
+    }
+    CHECK(inspector.flows() == kFlows - kFlows / 3);
+    CHECK(inspector.inspections() == 0);
 }
