@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
@@ -54,17 +56,47 @@ Response answer(const http::request<http::empty_body>& request, const std::funct
 
 } // namespace
 
+/// Where connections come from, and what is common to them.
+class MetricsServer::Listener : public std::enable_shared_from_this<Listener> {
+public:
+    Listener(asio::io_context& io, const Endpoint& endpoint, std::function<std::string()> metrics)
+        : text{std::move(metrics)}, acceptor_{io}, pause_{io}
+    {
+        const tcp::endpoint address{asio::ip::make_address(endpoint.address.text()), endpoint.port};
+        acceptor_.open(address.protocol());
+        acceptor_.set_option(tcp::acceptor::reuse_address{true});
+        acceptor_.bind(address);
+        acceptor_.listen();
+    }
+
+    void accept();
+    void close()
+    {
+        boost::system::error_code ignored;
+        acceptor_.close(ignored);
+        pause_.cancel();
+    }
+
+    const std::function<std::string()> text;
+    int sessions = 0;
+
+private:
+    void rest();
+
+    tcp::acceptor acceptor_;
+    asio::steady_timer pause_;
+};
+
 /// One request and its answer.
 class MetricsServer::Session : public std::enable_shared_from_this<Session> {
 public:
-    Session(tcp::socket socket, std::function<std::string()> text, std::shared_ptr<int> sessions)
-        : stream_{std::move(socket)}, text_{std::move(text)}, sessions_{std::move(sessions)}
+    Session(tcp::socket socket, std::shared_ptr<Listener> listener) : stream_{std::move(socket)}, listener_{std::move(listener)}
     {
-        ++*sessions_;
+        ++listener_->sessions;
         parser_.header_limit(kLongestRequest);
         parser_.body_limit(0);
     }
-    ~Session() { --*sessions_; }
+    ~Session() { --listener_->sessions; }
 
     void read()
     {
@@ -75,7 +107,7 @@ public:
 private:
     void take(beast::error_code error)
     {
-        if (!error) return write(answer(parser_.get(), text_), parser_.get().method() == http::verb::head);
+        if (!error) return write(answer(parser_.get(), listener_->text), parser_.get().method() == http::verb::head);
         const bool is_http_error = error.category() == make_error_code(http::error::bad_target).category();
         if (is_http_error && error != http::error::end_of_stream && error != http::error::partial_message)
             write(answer(http::status::bad_request, error.message() + "\n"), false);
@@ -103,36 +135,45 @@ private:
     }
 
     beast::tcp_stream stream_;
-    std::function<std::string()> text_;
-    std::shared_ptr<int> sessions_;
+    std::shared_ptr<Listener> listener_;
     beast::flat_buffer buffer_{kLongestRequest};
     http::request_parser<http::empty_body> parser_;
     std::optional<Response> response_;
     std::optional<http::response_serializer<http::string_body>> serializer_;
 };
 
-MetricsServer::MetricsServer(asio::io_context& io, const Endpoint& endpoint, std::function<std::string()> text)
-    : endpoint_{endpoint}, text_{std::move(text)}, acceptor_{io}
+void MetricsServer::Listener::accept()
 {
-    const tcp::endpoint address{asio::ip::make_address(endpoint.address.text()), endpoint.port};
+    acceptor_.async_accept([self = shared_from_this()](boost::system::error_code error, tcp::socket socket) {
+        if (!self->acceptor_.is_open()) return;
+        if (error) return self->rest();
+        if (self->sessions < kMostSessions) std::make_shared<Session>(std::move(socket), self)->read();
+        self->accept();
+    });
+}
+
+/// No file descriptor is left, say: to try again at once would hold the loop.
+void MetricsServer::Listener::rest()
+{
+    pause_.expires_after(kPatience);
+    pause_.async_wait([self = shared_from_this()](boost::system::error_code) {
+        if (self->acceptor_.is_open()) self->accept();
+    });
+}
+
+MetricsServer::MetricsServer(asio::io_context& io, const Endpoint& endpoint, std::function<std::string()> text) : endpoint_{endpoint}
+{
     try {
-        acceptor_.open(address.protocol());
-        acceptor_.set_option(tcp::acceptor::reuse_address{true});
-        acceptor_.bind(address);
-        acceptor_.listen();
+        listener_ = std::make_shared<Listener>(io, endpoint, std::move(text));
     } catch (const boost::system::system_error& error) {
         throw_with_hint(error.code().value(), fmt::format("daemon.metrics: cannot listen on {}", endpoint.text()));
     }
-    accept();
+    listener_->accept();
 }
 
-void MetricsServer::accept()
+MetricsServer::~MetricsServer()
 {
-    acceptor_.async_accept([this](boost::system::error_code error, tcp::socket socket) {
-        if (error == asio::error::operation_aborted) return;
-        if (!error && *sessions_ < kMostSessions) std::make_shared<Session>(std::move(socket), text_, sessions_)->read();
-        accept();
-    });
+    listener_->close();
 }
 
 } // namespace evnf

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <functional>
 #include <memory>
 #include <string>
@@ -18,17 +17,17 @@ class MetricsServer {
 public:
     /// Listens. Throws std::runtime_error that names the endpoint. `text` makes the answer; what it throws is a status 500.
     MetricsServer(boost::asio::io_context& io, const Endpoint& endpoint, std::function<std::string()> text);
+    /// Requests that are being answered still are.
+    ~MetricsServer();
 
     const Endpoint& endpoint() const noexcept { return endpoint_; }
 
 private:
+    class Listener;
     class Session;
-    void accept();
 
     Endpoint endpoint_;
-    std::function<std::string()> text_;
-    std::shared_ptr<int> sessions_ = std::make_shared<int>(0); ///< how many there are; they may outlive this
-    boost::asio::ip::tcp::acceptor acceptor_;
+    std::shared_ptr<Listener> listener_; ///< shared with the handlers that wait
 };
 
 } // namespace evnf

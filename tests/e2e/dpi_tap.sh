@@ -9,11 +9,12 @@ start_nginx s1
 # A router of its own between client and s1, the VNF; its copies go to the host `watcher`, where eVNF runs.
 lab_host watcher
 ip link add mirror netns "$LAB-vnf" type veth peer name mirror0 netns "$LAB-watcher"
+in_ns watcher sysctl -qw net.ipv6.conf.mirror0.disable_ipv6=1 # it would speak by itself
 in_ns watcher ip link set mirror0 up
 vnf ip link set mirror up
 for interface in eth0 eth1; do
     vnf tc qdisc add dev "$interface" clsact
-    vnf tc filter add dev "$interface" ingress matchall action mirred egress mirror dev mirror
+    vnf tc filter add dev "$interface" ingress protocol all u32 match u32 0 0 action mirred egress mirror dev mirror
 done
 # Were a copy to reach the stack, it would be routed back, and counted.
 lab_routes watcher
@@ -23,7 +24,7 @@ in_ns watcher ip neigh add 10.9.0.2 lladdr 02:00:00:00:00:99 dev mirror0
 
 promiscuity() { in_ns watcher ip -d -j link show mirror0 | jq '.[0].promiscuity'; }
 ip_in() { in_ns watcher cat /proc/net/snmp | awk '$1 == "Ip:" && $2 != "Forwarding" { print $4 }'; }
-from_mirror() { vnf cat /sys/class/net/mirror/statistics/rx_packets 2>/dev/null || vnf ip -s -j link show mirror | jq '.[0].stats64.rx.packets'; }
+frames_from_tap() { vnf ip -s -j link show mirror | jq '.[0].stats64.rx.packets'; }
 
 listen_at() {
     local hook=$1 port=$2 before_ip before_frames
@@ -33,7 +34,7 @@ plugins: {dpi: {}}
 YAML
     start_evnfd "$LAB_DIR/tap.yaml" watcher
     assert_eq 1 "$(promiscuity)" "promiscuity while evnfd listens"
-    before_ip=$(ip_in) before_frames=$(vnf ip -s -j link show mirror | jq '.[0].stats64.rx.packets')
+    before_ip=$(ip_in) before_frames=$(frames_from_tap)
     client curl -sf --max-time 3 "http://$S1:$port/" >/dev/null || fail "no answer from s1"
     flow() { ctl dpi flows --json | jq --argjson port "$port" '[.[] | select(.dport == $port)]'; }
     assert_eventually '[[ $(flow | jq "[.[] | select(.app == \"HTTP\" and .state == \"classified\")] | length") == 1 ]]' \
@@ -45,7 +46,7 @@ YAML
     assert_json '[.drops[] | select(.stage == "forwarder" and .reason == "tap" and .packets > 6)] | length == 1' \
         "$(ctl stats --json)" "the reason of the copies' end"
     assert_eq "$before_ip" "$(ip_in)" "IP packets in the stack of the watcher"
-    assert_eq "$before_frames" "$(vnf ip -s -j link show mirror | jq '.[0].stats64.rx.packets')" "frames that came out of the tap"
+    assert_eq "$before_frames" "$(frames_from_tap)" "frames that came out of the tap"
     assert_clean
     ctl detach >/dev/null
     wait_until "! kill -0 $EVNFD_PID 2>/dev/null" 10 || stop_evnfd

@@ -9,7 +9,7 @@ namespace {
 
 using namespace evnf::test;
 
-const std::vector<std::byte> kData(40, std::byte{1});
+const Payload kData{"what the copies carry, all of it"};
 
 void check_ended(const Result& result, const std::string& stage)
 {
@@ -91,7 +91,7 @@ TEST_CASE("tap: what a rule drops is dropped by that rule, and what is malformed
 {
     Chain chain{tap("[fw]", "  fw: {default: next, rules: [{name: no-telnet, proto: tcp, dport: 23, action: drop}]}\n")};
     CHECK(chain.run("eth0", packet(Eth{}, Ipv4{}, Tcp{.dport = 23, .flags = SYN})).reason == "rule");
-    auto cut = packet(Eth{}, Ipv4{}, Tcp{});
-    cut.resize(14 + 10);
-    CHECK(chain.run("eth0", cut).reason == "malformed_ipv4");
+    auto malformed = packet(Eth{}, Ipv4{}, Tcp{});
+    malformed[14] = std::byte{0x44}; // a header of 16 bytes
+    CHECK(chain.run("eth0", malformed).reason == "malformed_ipv4");
 }

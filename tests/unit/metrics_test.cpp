@@ -2,7 +2,7 @@
 /// What a monitoring system is told, and the server that tells it.
 #include "evnfd/metrics.hpp"
 
-#include <boost/asio/connect.hpp>
+#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/read.hpp>
 #include <boost/asio/write.hpp>
 #include <chrono>

@@ -96,7 +96,7 @@ TEST_CASE("settings: a tap has a chain and no wire")
     const std::string ports = "ports: [{name: a}, {name: b}, {name: c, tap: true, chain: [fw]}]\nplugins: {fw: }\n";
     CHECK(problems_of(ports + "forwarding: {mode: wire, wires: [[a, b]]}\n").empty());
     CHECK(problems_of(ports + "forwarding: {mode: wire, wires: [[a, b], [c, c]]}\n").at(0) ==
-          "evnf.yaml:3:42: forwarding.wires[1][0]: 'c' is a tap: it gets copies only");
+          "evnf.yaml:3:43: forwarding.wires[1][0]: 'c' is a tap: it gets copies only");
 }
 
 TEST_CASE("settings: a wire has two ends, and every port has one wire")
