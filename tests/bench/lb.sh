@@ -20,6 +20,7 @@
 #   iptables  the kernel's routing, and its DNAT to one server
 source "$(dirname "$0")/../lab/lab.sh"
 source "$(dirname "$0")/../lab/flood.sh"
+source "$(dirname "$0")/samples.sh"
 
 rounds=7 seconds=3
 [[ ${1:-} != --quick ]] || rounds=3 seconds=1
@@ -31,12 +32,6 @@ readonly -A SERVERS=([evnf]="" [haproxy]="" [linux]="10.3.9.2 10.4.9.2" [spread]
 readonly -A HEADER=([kept]="Connection: keep-alive" [paced]="Connection: keep-alive" [new]="Connection: close")
 readonly -A PAUSE_MS=([kept]="" [paced]=2 [new]="")
 declare -A PROCESS
-
-# sample CASE SUBJECT ROUND VALUE UNIT: the value as jq reckons it.
-sample() {
-    jq -nc --arg case "$1" --arg subject "$2" --argjson round "$3" --arg unit "$5" \
-        "{case: \$case, subject: \$subject, round: \$round, value: ($4), unit: \$unit}"
-}
 
 # ---------------------------------------------------------------- web requests
 

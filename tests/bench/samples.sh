@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+# What a benchmark prints: report.jq reads it. Source it.
+
+# sample CASE SUBJECT ROUND VALUE [UNIT]: the value as jq reckons it.
+sample() {
+    jq -nc --arg case "$1" --arg subject "$2" --argjson round "$3" --arg unit "${5:-}" \
+        "{case: \$case, subject: \$subject, round: \$round, value: ($4)} + if \$unit == \"\" then {} else {unit: \$unit} end"
+}
