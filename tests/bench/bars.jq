@@ -20,8 +20,7 @@ def headline:
             "% of a core": "What the slow path takes of its core meanwhile"
         }[$unit],
         "dpi-flows": {
-            "bytes/flow": "A million flows at once: memory for each",
-            "% of a core": "100,000 new flows a second: what the slow path takes of its core"
+            "bytes/flow": "A million flows at once: memory for each"
         }[$unit]
     }[.bench];
 def circumstances:
@@ -57,7 +56,8 @@ def name:
         "to-server-1M": "1M flows", "to-client-1M": "1M flows, back", "to-client-1M-clients": "1M clients", syn: "SYN",
         opening: "3-way handshake",
         "0-elephants": "no elephants", "25-elephants": "25 % elephants", "50-elephants": "50 % elephants",
-        "75-elephants": "75 % elephants", "100-elephants": "100 % elephants"
+        "75-elephants": "75 % elephants", "100-elephants": "100 % elephants",
+        "held-kernel": "maps in the kernel", "held-inspected": "evnfd: inspected", "held-known": "evnfd: with a verdict"
     } as $names
     | (.case | rtrimstr("-cpu")) as $case
     | ($case | rtrimstr("-v6")) as $v4

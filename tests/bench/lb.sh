@@ -93,9 +93,6 @@ plugins:
 YAML
 }
 
-# Nanoseconds that the threads of a process have run, in user space and in system calls.
-cpu_ns() { awk '{ ns += $1 } END { printf "%.0f", ns }' /proc/"$1"/task/*/schedstat; }
-
 # take_turn CASE SUBJECT ROUND: prints the samples.
 take_turn() {
     local of=$1 subject=$2 round=$3 process=${PROCESS[$2]:-} before=0 result

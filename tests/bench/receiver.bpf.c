@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
- * The receiver: counts and drops packets of one protocol that came to this server
- * through one router, and leaves the rest (ARP, for one) alone.
+ * The receiver: counts and drops packets of one protocol, or of all, that came to
+ * this server through one router, and leaves the rest (ARP, for one) alone.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -16,7 +16,7 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 enum { ROUTED_TTL = 63 };
 
 const volatile __be32 server = 0;
-const volatile __u8 protocol = 0;
+const volatile __u8 protocol = 0; /* 0: all */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -33,7 +33,7 @@ SEC("xdp") int receive(struct xdp_md *ctx)
 	__u64 *count;
 
 	if ((void *)(ip + 1) > (void *)(long)ctx->data_end || eth->h_proto != bpf_htons(ETH_P_IP) ||
-	    ip->protocol != protocol || ip->daddr != server || ip->ttl != ROUTED_TTL)
+	    (protocol && ip->protocol != protocol) || ip->daddr != server || ip->ttl != ROUTED_TTL)
 		return XDP_PASS;
 	count = bpf_map_lookup_elem(&received, &zero);
 	if (count)

@@ -16,9 +16,9 @@ namespace evnf::test {
 
 class Receiver {
 public:
-    /// At eth0 of the network namespace `server`, which this thread enters: packets of `protocol` to `address` (IPv4)
-    /// that one router has passed on.
-    Receiver(const std::string& server, const std::string& address, std::uint8_t protocol) : program_{open<receiver_bpf>()}
+    /// At eth0 of the network namespace `server`, which this thread enters: packets of `protocol`, where it
+    /// is not 0, to `address` (IPv4) that one router has passed on.
+    Receiver(const std::string& server, const std::string& address, std::uint8_t protocol = 0) : program_{open<receiver_bpf>()}
     {
         in_addr binary{};
         if (inet_pton(AF_INET, address.c_str(), &binary) != 1) throw std::invalid_argument{"no IPv4 address: " + address};
