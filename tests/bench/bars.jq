@@ -16,8 +16,8 @@ def headline:
             Mpps: "64-byte packets to a VIP, one core for everything"
         }[$unit],
         dpi: {
-            "Gbit/s": "4 flows of 1500-byte packets: filtered, classified, forwarded; one core, another for the slow path",
-            "% of a core": "What the slow path takes of its core meanwhile"
+            "Gbit/s": "4 flows of 1500-byte packets: fw and dpi, iptables and ndpiReader",
+            "% of a core": "4 flows of 1500-byte packets: the slow path's share of its core"
         }[$unit],
         "dpi-flows": {
             "bytes/flow": "A million flows at once: memory for each"

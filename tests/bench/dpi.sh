@@ -15,7 +15,7 @@ source "$(dirname "$0")/samples.sh"
 rounds=7 seconds=2
 [[ ${1:-} != --quick ]] || rounds=3 seconds=0.5
 readonly FAST_CORE=0 SLOW_CORE=1 FLOWS=4 PACKET=1500 FIRST_ELEPHANT=9001 MOST_LOST=0.01
-readonly OFFLOAD='{mode: all}'
+readonly OFFLOAD='{mode: elephants, apps: [Elephant1, Elephant2, Elephant3, Elephant4]}'
 
 protocols() {
     local number
@@ -63,6 +63,7 @@ finish_evnf() {
     assert_json ".ports[0].forward >= $(jq .received <<<"$counts") and .ports[0].kernel < 100" "$stats" "$of: eVNF forwards all"
     assert_json "map(select(.state == \"classified\" and (.app | contains(\"Elephant\")))) | length == $1" "$flows" "$of: elephants"
     assert_json "map(select(.state == \"classified\" or .state == \"gave_up\")) | length == $FLOWS" "$flows" "$of: flows"
+    [[ $2 != evnf ]] || assert_json "map(select(.offloaded)) | length == $1" "$flows" "$of: flows that are off the slow path"
     LOST=$(ctl dpi status --json | jq .lost_copies)
     [[ $2 != evnf ]] || assert_eq 0 "$LOST" "$of: lost copies"
     LOST+=" / $(jq '.ports[0].packets' <<<"$stats")"
