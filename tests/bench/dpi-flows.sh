@@ -83,7 +83,7 @@ finish() {
 }
 
 new() {
-    local flows=$((NEW_PER_SECOND * seconds)) counts cpu
+    local flows=$((NEW_PER_SECOND * seconds)) counts cpu counted
     start 3s
     cpu=$(cpu_ns "$EVNFD_PID")
     counts=$(send $flows $IN_A_ROW $((IN_A_ROW * flows)))
@@ -91,10 +91,12 @@ new() {
     sample new evnf 1 "$counts | $flows / .seconds" flows/s
     sample new-lost evnf 1 "$counts | .sent - .received" packets
     sample new-untracked evnf 1 "$(status untracked_packets)" packets
+    sample new-evicted evnf 1 "$(status evicted_flows)" flows
     sample new-lost-copies evnf 1 "$(status lost_copies)" copies
     sample new-cpu evnf 1 "$counts | $cpu / .seconds / 1e7" '% of a core'
-    assert_json "map(.packets) | add + $(status untracked_packets) == $(ctl stats --json | jq '.stages[] | select(.name == "dpi").packets')" \
-        "$(ctl dpi apps --json)" "every packet is in one record"
+    counted=$(ctl stats --json | jq '.stages[] | select(.name == "dpi").packets')
+    assert_json "map(.packets) | add + $(status untracked_packets) == $counted" "$(ctl dpi apps --json)" \
+        "every packet is in one record"
     finish
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// Packets of many flows at a steady rate from a client of tests/lab through the VNF to a server; then prints
-/// {"sent":N,"received":N,"seconds":S}. Half of the flows are of UDP packets with payload, half are SYNs that are sent again. What
-/// arrives is dropped before the server's stack sees it.
+/// {"sent":N,"received":N,"seconds":S}. Half of the flows are of UDP packets with payload, half are SYNs that
+/// are sent again. What arrives is dropped before the server's stack sees it.
 ///
 /// The same options send packets of the same flows.
 #include <boost/json.hpp>
@@ -30,8 +30,8 @@ struct Options {
     std::string gateway;        ///< MAC address of the VNF
     std::string to;             ///< IPv4 address of the server
     int cpu = 0;
-    double rate = 1e5;          ///< packets a second
-    std::uint64_t packets = 0;  ///< in all
+    double rate = 1e5;         ///< packets a second
+    std::uint64_t packets = 0; ///< in all
     std::uint64_t flows = 0;
     std::uint64_t in_a_row = 1; ///< packets of a flow, before the next one's
 };
@@ -67,7 +67,8 @@ Owned<dpi_flows_bpf> load(const Options& options)
     const Ipv4 ip{.src = "128.0.0.0", .dst = options.to};
     auto syn = packet(eth, ip, Tcp{.sport = 0, .dport = 80, .flags = SYN});
     syn.resize(sizeof settings.syn_frame);
-    const auto udp = packet(eth, ip, Udp{.sport = 0, .dport = 7, .checksum = 0}, Payload{std::string(sizeof settings.udp_frame - 42, 'x')});
+    const auto udp = packet(eth, ip, Udp{.sport = 0, .dport = 7, .checksum = 0},
+                            Payload{std::string(sizeof settings.udp_frame - 42, 'x')});
     std::memcpy(settings.syn_frame, syn.data(), sizeof settings.syn_frame);
     std::memcpy(settings.udp_frame, udp.data(), sizeof settings.udp_frame);
     settings.interval = static_cast<std::uint64_t>(1e9 / options.rate);
@@ -95,7 +96,9 @@ boost::json::object run(const Options& options)
     const auto start = Clock::now();
     sender.start(options.cpu);
     wait_for([&] { return sent == options.packets; },
-             start + kTooLate + std::chrono::milliseconds{static_cast<std::int64_t>(1e3 * static_cast<double>(options.packets) / options.rate)});
+             start + kTooLate +
+                 std::chrono::milliseconds{
+                     static_cast<std::int64_t>(1e3 * static_cast<double>(options.packets) / options.rate)});
     const std::chrono::duration<double> elapsed = Clock::now() - start;
     wait_for([&] { return receiver.received() >= sent; }, Clock::now() + 1s);
     sender.stop();

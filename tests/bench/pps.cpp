@@ -42,6 +42,7 @@ struct Options {
     std::size_t frame = 60;         ///< bytes without the FCS: "64-byte packets" have 60
     unsigned flows = 256;
     bool vary_dport = false;        ///< flows differ in the destination port, from `port` on, else in the source port
+    bool receive_at_tc = false;     ///< the router is the kernel's own
     int process = 0;                ///< whose CPU time is reported, 0 for none
     double seconds = 1;
     int cpu = 0;
@@ -63,6 +64,7 @@ Options read_options(int argc, char** argv)
     add("frame", options.frame);
     add("flows", options.flows);
     add("vary-dport", options.vary_dport);
+    add("receive-at-tc", options.receive_at_tc);
     add("process", options.process);
     add("seconds", options.seconds);
     add("cpu", options.cpu);
@@ -157,7 +159,7 @@ json::object measure(Generator& generator, const Receiver& receiver, const Optio
 int run(const Options& options)
 {
     const auto router = bare_router(options.router);
-    const Receiver receiver{options.server, options.server_address, IPPROTO_UDP};
+    const Receiver receiver{options.server, options.server_address, IPPROTO_UDP, options.receive_at_tc};
     enter(options.client);
     Generator generator{options};
     std::cout << measure(generator, receiver, options) << "\n";
