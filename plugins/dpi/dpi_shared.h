@@ -44,6 +44,7 @@ enum dpi_confidence {
 	DPI_CONFIDENCE_DPI_CACHE, /* by what related flows were */
 	DPI_CONFIDENCE_PARTIAL,   /* by part of what inspection wants */
 	DPI_CONFIDENCE_DPI,       /* by inspection */
+	DPI_CONFIDENCE_RULE,      /* by ports or addresses of a protocol that protocols_file defines */
 };
 
 /*

@@ -26,6 +26,7 @@ std::string_view confidence_name(dpi_confidence confidence)
     case DPI_CONFIDENCE_DPI_CACHE: return "DPI (cache)";
     case DPI_CONFIDENCE_PARTIAL: return "DPI (partial)";
     case DPI_CONFIDENCE_DPI: return "DPI";
+    case DPI_CONFIDENCE_RULE: return "Match by custom rule";
     default: return "Unknown";
     }
 }

@@ -59,7 +59,9 @@ Label name(ndpi_detection_module_struct* module, const ndpi_protocol& protocol, 
     Label label;
     label.app = ndpi_protocol2name(module, protocol, text, sizeof text);
     label.category = ndpi_category_get_name(module, protocol.category);
-    label.confidence = confidence;
+    // What the operator's own protocol is, the operator says: ports and addresses are no guess then.
+    const bool own = protocol.app_protocol >= NDPI_MAX_SUPPORTED_PROTOCOLS;
+    label.confidence = own && confidence < DPI_CONFIDENCE_DPI_CACHE ? DPI_CONFIDENCE_RULE : confidence;
     return label;
 }
 

@@ -33,8 +33,8 @@ struct Offload {
 
     /// True where it takes a flow that volume decides on.
     bool asks_for_volume() const { return min_bytes || min_packets || min_rate; }
-    /// Whether a flow with this verdict is to be offloaded. A guess by ports or addresses is nothing to trust: then only the
-    /// volume counts.
+    /// Whether a flow with this verdict is to be offloaded. A guess by ports or addresses is nothing to trust, other
+    /// than a rule of protocols_file: then only the volume counts.
     bool takes(dpi_state state, const Label& label, const Volume& volume) const;
 };
 

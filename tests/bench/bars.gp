@@ -8,7 +8,8 @@ set datafile separator tab
 
 color(subject) = subject eq 'evnf' ? 0x1f6fb2 : subject eq 'bare' ? 0x93c1e3 : \
                  subject eq 'iptables' ? 0xe08a3c : subject eq 'nftables' ? 0xc9a227 : \
-                 subject eq 'haproxy' ? 0x6a9f58 : subject eq 'spread' ? 0x6f757c : 0xa3a8ae
+                 subject eq 'haproxy' ? 0x6a9f58 : subject eq 'spread' ? 0x6f757c : \
+                 subject eq 'evnf-no-offload' ? 0x5aa6a0 : 0xa3a8ae
 
 set lmargin at screen 0.19
 set rmargin at screen 0.97

@@ -14,13 +14,20 @@ def headline:
             ms: "99 % of the answers come within: 36 connections",
             "s of CPU/M requests": "CPU time of the process for a million requests",
             Mpps: "64-byte packets to a VIP, one core for everything"
+        }[$unit],
+        dpi: {
+            "Gbit/s": "4 flows of 1500-byte packets: fw and dpi, iptables and ndpiReader",
+            "% of a core": "4 flows of 1500-byte packets: the slow path's share of its core"
+        }[$unit],
+        "dpi-flows": {
+            "bytes/flow": "A million flows at once: memory for each"
         }[$unit]
     }[.bench];
 def circumstances:
     "\(.machine), Linux \(.kernel), commit \(.commit). Median of \(.results[0].runs) runs, minimum to maximum";
 def caption($ratios):
     . as $bar
-    | [$ratios[] | select(.case == $bar.case and $bar.subject == "evnf") | "\(.median) × \(.to)"]
+    | [$ratios[] | select(.case == $bar.case and .subject == $bar.subject) | "\(.median) × \(.to)"]
     | "\($bar.median | . * 1000 | round / 1000)" + (if . == [] then "" else "   (" + join(", ") + ")" end);
 def name:
     {
@@ -33,7 +40,10 @@ def name:
         "fw-100-structured": "100 rules: theirs", "fw-100-random": "100 rules: random",
         "fw-1000-structured": "1000 rules: theirs", "fw-1000-random": "1000 rules: random",
         "fw-10000-structured": "10000 rules: theirs", "fw-10000-random": "10000 rules: random",
-        "fw-known-connection": "fw, known connection", "dpi-known-flow": "dpi, known flow", "lb-no-service": "lb, no service",
+        "fw-known-connection": "fw, known connection", "dpi-known-flow": "dpi, known flow",
+        "dpi-inspected-1500B": "dpi copies 1500 B", "dpi-flows-1M": "dpi, 1M known flows", "no-plugin-1M": "the same without dpi",
+        "dpi-known-flow-share": "dpi's: known flow", "dpi-inspected-1500B-share": "dpi's: copies 1500 B",
+        "dpi-flows-1M-share": "dpi's: 1M flows", "lb-no-service": "lb, no service",
         "lb-known-connection": "lb, known connection",
         "fw-10-flows": "10 rules: 1000 flows", "fw-10-spoofed": "10 rules: spoofed",
         "fw-10000-flows": "10000 rules: 1000 flows", "fw-10000-spoofed": "10000 rules: spoofed",
@@ -43,15 +53,18 @@ def name:
         allowed: "SYNs are allowed", denied: "SYNs are denied",
         "chain-routed": "fw, dpi, lb: routed", "chain-vip": "fw, dpi, lb: to a VIP",
         kept: "kept connections", paced: "kept, with pauses", new: "a new one for each", "kept-p99": "kept connections",
-        "paced-p99": "kept, with pauses", "new-p99": "a new one for each", "kept-cpu": "kept connections",
-        "paced-cpu": "kept, with pauses", "new-cpu": "a new one for each", "udp-64B": "UDP, 256 flows",
+        "paced-p99": "kept, with pauses", "new-p99": "a new one for each", "udp-64B": "UDP, 256 flows",
         "syn-64B": "SYNs, each new",
         frame: "the loop alone", "to-server-1": "to server: 1 flow", "to-client-1": "to client: 1 flow",
         "to-server-1M": "1M flows", "to-client-1M": "1M flows, back", "to-client-1M-clients": "1M clients", syn: "SYN",
-        opening: "3-way handshake"
+        opening: "3-way handshake",
+        "0-elephants": "no elephants", "25-elephants": "25 % elephants", "50-elephants": "50 % elephants",
+        "75-elephants": "75 % elephants", "100-elephants": "100 % elephants",
+        "held-kernel": "maps in the kernel", "held-inspected": "evnfd: inspected", "held-known": "evnfd: with a verdict"
     } as $names
-    | (.case | rtrimstr("-v6")) as $case
-    | $names[.case] // (if $case != .case and $names[$case] then $names[$case] + ", v6" else .case end);
+    | (.case | rtrimstr("-cpu")) as $case
+    | ($case | rtrimstr("-v6")) as $v4
+    | $names[$case] // (if $v4 != $case and $names[$v4] then $names[$v4] + ", v6" else $case end);
 # One case's bars, beginning at row $top.
 def bars($top; $ratios):
     to_entries[] | [$top + .key, .value.median, .value.min, .value.max, .value.subject, (.value | caption($ratios))];
@@ -66,7 +79,7 @@ def bars($top; $ratios):
     ($drawn.names | block("names")),
     "rows = \($drawn.row - 0.5)",
     # Captions need room, for each ratio more of it.
-    "right = \(([.results[].max] | max) * (1.15 + 0.32 * ([$ratios | group_by(.case)[] | length] | max // 0)))",
+    "right = \(([.results[].max] | max) * (1.15 + 0.32 * ([$ratios | group_by([.case, .subject])[] | length] | max // 0)))",
     "subjects = \(.results | map(.subject) | unique | join(" ") | @json)",
     "unit = \(.results[0].unit | @json)",
     "headline = \(headline | @json)",

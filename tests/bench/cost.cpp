@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "chain.hpp"
+#include "dpi_cost.hpp"
 #include "fw_random_frames.hpp"
 #include "fw_random_rules.hpp"
 #include "packet.hpp"
@@ -322,8 +323,17 @@ void print(const std::string& name, const std::string& subject, unsigned round, 
               << std::endl;
 }
 
+/// dpi's own share: what the same packets cost with dpi and without, in the same round.
+void print_dpi_shares(std::map<std::string, double>& ns, unsigned round)
+{
+    for (const auto& [with, without] : {std::pair{"dpi-known-flow", "no-plugin"}, {"dpi-inspected-1500B", "no-plugin"}, {"dpi-flows-1M", "no-plugin-1M"}})
+        print(std::string{with} + "-share", "evnf", round, ns.at(with) - ns.at(without));
+}
+
 void measure(unsigned rounds, unsigned repeat)
 {
+    InspectedPacket inspected;
+    MillionFlows million{true}, million_without{false};
     std::deque<Subject> subjects; // they do not move
     std::deque<Firewall> firewalls;
     std::deque<VariedFirewall> varied;
@@ -336,11 +346,20 @@ void measure(unsigned rounds, unsigned repeat)
     for (const unsigned count : {10, 1'000'000})
         for (const bool v4 : {true, false}) sets.emplace_back(count, v4);
     for (unsigned round = 1; round <= rounds; ++round) {
+        std::map<std::string, double> ns;
+        const auto take = [&](auto& subject) {
+            ns[subject.name()] = subject.measure(repeat);
+            print(subject.name(), "evnf", round, ns[subject.name()]);
+        };
         print("empty-program", "kernel", round, empty_program_ns(repeat));
-        for (auto& subject : subjects) print(subject.name(), "evnf", round, subject.measure(repeat));
-        for (auto& one : varied) print(one.name(), "evnf", round, one.measure(repeat));
-        for (auto& set : sets) print(set.name(), "evnf", round, set.measure(repeat));
-        for (auto& firewall : firewalls) print(firewall.name(), "evnf", round, firewall.measure(repeat));
+        for (auto& subject : subjects) take(subject);
+        take(inspected);
+        take(million_without);
+        take(million);
+        print_dpi_shares(ns, round);
+        for (auto& one : varied) take(one);
+        for (auto& set : sets) take(set);
+        for (auto& firewall : firewalls) take(firewall);
     }
 }
 

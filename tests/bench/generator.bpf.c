@@ -11,11 +11,13 @@
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
-enum { SPORT_OFFSET = 14 + 20, HEADERS = 14 + 20 + 8, FIRST_SPORT = 10000 };
+enum { SPORT_OFFSET = 14 + 20, DPORT_OFFSET = SPORT_OFFSET + 2, HEADERS = 14 + 20 + 8 };
 
 /* Written by user space before the first run; plain data, since clang folds what it takes for constant. */
 __u8 headers[HEADERS] = {};
-__u32 flow_mask = 0; /* flows - 1: a power of 2 */
+__u32 flow_mask = 0;  /* flows - 1: a power of 2 */
+__u32 vary_dport = 0; /* flows differ in the destination port, else in the source port */
+__u16 first_port = 0; /* of those that differ */
 __u64 sent = 0;
 
 struct {
@@ -29,11 +31,16 @@ SEC("xdp") int generate(struct xdp_md *ctx)
 {
 	__u8 *frame = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
+	__be16 port;
 
 	if ((void *)(frame + HEADERS) > end)
 		return XDP_ABORTED;
 	/* All of it, every time: pages come back as the receiver left them. */
 	__builtin_memcpy(frame, headers, HEADERS);
-	*(__be16 *)(frame + SPORT_OFFSET) = bpf_htons(FIRST_SPORT + (sent++ & flow_mask));
+	port = bpf_htons(first_port + (sent++ & flow_mask));
+	if (vary_dport)
+		*(__be16 *)(frame + DPORT_OFFSET) = port;
+	else
+		*(__be16 *)(frame + SPORT_OFFSET) = port;
 	return bpf_redirect_map(&egress, 0, 0);
 }

@@ -20,6 +20,7 @@
 #   iptables  the kernel's routing, and its DNAT to one server
 source "$(dirname "$0")/../lab/lab.sh"
 source "$(dirname "$0")/../lab/flood.sh"
+source "$(dirname "$0")/samples.sh"
 
 rounds=7 seconds=3
 [[ ${1:-} != --quick ]] || rounds=3 seconds=1
@@ -31,12 +32,6 @@ readonly -A SERVERS=([evnf]="" [haproxy]="" [linux]="10.3.9.2 10.4.9.2" [spread]
 readonly -A HEADER=([kept]="Connection: keep-alive" [paced]="Connection: keep-alive" [new]="Connection: close")
 readonly -A PAUSE_MS=([kept]="" [paced]=2 [new]="")
 declare -A PROCESS
-
-# sample CASE SUBJECT ROUND VALUE UNIT: the value as jq reckons it.
-sample() {
-    jq -nc --arg case "$1" --arg subject "$2" --argjson round "$3" --arg unit "$5" \
-        "{case: \$case, subject: \$subject, round: \$round, value: ($4), unit: \$unit}"
-}
 
 # ---------------------------------------------------------------- web requests
 
@@ -97,9 +92,6 @@ plugins:
     services: [{name: bench, vip: $VIP, port: $port, proto: $protocol, backends: [${backends%, }]}]
 YAML
 }
-
-# Nanoseconds that the threads of a process have run, in user space and in system calls.
-cpu_ns() { awk '{ ns += $1 } END { printf "%.0f", ns }' /proc/"$1"/task/*/schedstat; }
 
 # take_turn CASE SUBJECT ROUND: prints the samples.
 take_turn() {

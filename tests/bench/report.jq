@@ -10,12 +10,14 @@ def values_by_round: map({key: (.round | tostring), value}) | from_entries;
 def result: {case: .[0].case, subject: .[0].subject, unit: (.[0].unit // $unit)} + (map(.value) | spread) + {runs: length};
 def ratio($ours; $theirs):
     ($theirs | values_by_round) as $of
-    | {case: $ours[0].case, subject: "evnf", to: $theirs[0].subject}
+    | {case: $ours[0].case, subject: $ours[0].subject, to: $theirs[0].subject}
         + ([$ours[] | .value / $of[.round | tostring]] | spread);
+# Ways to run eVNF are compared with what is not eVNF; with nothing of it, in no number.
+def is_ours: .[0].subject | startswith("evnf");
 def ratios:
     grouped(.subject)
-    | (map(select(.[0].subject == "evnf"))[0]) as $ours
-    | if $ours then map(select(.[0].subject != "evnf") | ratio($ours; .)) else [] end;
+    | map(select(is_ours | not) | select(all(.[]; .value > 0))) as $others
+    | [.[] | select(is_ours) | . as $ours | $others[] | ratio($ours; .)];
 
 {
     bench: $bench, machine: $machine, kernel: $kernel, commit: $commit,

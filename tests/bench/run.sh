@@ -5,7 +5,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 export EVNF_BUILD=${EVNF_BUILD:-$(cd "$here/../.." && pwd)/build}
-readonly RESULTS=$EVNF_BUILD/bench ALL=(pps cost tc syn-flood lb lb-cost)
+readonly RESULTS=$EVNF_BUILD/bench ALL=(pps cost tc syn-flood lb lb-cost dpi dpi-flows)
 
 die() {
     printf 'bench: %s\n' "$*" >&2
@@ -16,7 +16,7 @@ names=() quick=
 for argument in "$@"; do
     case $argument in
     --quick) quick=--quick ;;
-    pps | cost | tc | syn-flood | lb | lb-cost) names+=("$argument") ;;
+    pps | cost | tc | syn-flood | lb | lb-cost | dpi | dpi-flows) names+=("$argument") ;;
     *) die "unknown benchmark '$argument' (${ALL[*]})" ;;
     esac
 done
@@ -64,5 +64,10 @@ for name in "${names[@]}"; do
         draw lb 's of CPU/M requests' lb-cpu
         draw lb Mpps lb-packets
         ;;
+    dpi)
+        report dpi Gbit/s
+        draw dpi '% of a core' dpi-cpu
+        ;;
+    dpi-flows) report dpi-flows bytes/flow ;;
     esac
 done

@@ -10,6 +10,7 @@
 # entries of half-open connections behind each flood.
 source "$(dirname "$0")/../lab/lab.sh"
 source "$(dirname "$0")/../lab/flood.sh"
+source "$(dirname "$0")/samples.sh"
 
 rounds=7 seconds=3
 [[ ${1:-} != --quick ]] || rounds=3 seconds=1
@@ -17,12 +18,6 @@ readonly BITRATE=200M RATE=1020000 CPUS=(0 1) MAX_HALF_OPEN=262144
 readonly -A PORT=([allowed]=$ALLOWED_PORT [denied]=$DENIED_PORT)
 
 now_us() { echo "${EPOCHREALTIME/./}"; }
-
-# sample CASE SUBJECT ROUND VALUE [UNIT]: the value as jq reckons it.
-sample() {
-    jq -nc --arg case "$1" --arg subject "$2" --argjson round "$3" --arg unit "${5:-}" \
-        "{case: \$case, subject: \$subject, round: \$round, value: ($4)} + if \$unit == \"\" then {} else {unit: \$unit} end"
-}
 
 # watch_flow CASE SUBJECT ROUND: prints the sample.
 watch_flow() {

@@ -4,6 +4,6 @@ def padded($width): tostring | . + " " * ([$width - length, 1] | max);
 .ratios as $ratios
 | .results[]
 | . as $result
-| [$ratios[] | select(.case == $result.case and $result.subject == "evnf") | "\(.median) × \(.to)"] as $compared
-| "  " + (.case | padded(22)) + (.subject | padded(10)) + ("\(.median) \(.unit)" | padded(26))
+| [$ratios[] | select(.case == $result.case and .subject == $result.subject) | "\(.median) × \(.to)"] as $compared
+| "  " + (.case | padded(22)) + (.subject | padded(16)) + ("\(.median) \(.unit)" | padded(26))
     + ("\(.min) to \(.max)" | padded(20)) + ($compared | join(", "))

@@ -11,6 +11,7 @@
 #include <evnf/address.hpp>
 #include <thread>
 
+#include "../../plugins/dpi/offload.hpp"
 #include "../../plugins/dpi/opening.hpp"
 #include "catch.hpp"
 #include "dpi_traffic.hpp"
@@ -238,6 +239,18 @@ TEST_CASE("dpi inspector: flows that began before a reload finish on the protoco
     REQUIRE(lab.verdicts.size() == 2);
     CHECK(lab.verdicts[0].label.app == "HTTP");
     CHECK(lab.verdicts[1].label.app == "HTTP.Intranet");
+}
+
+TEST_CASE("dpi inspector: ports of a protocol that protocols_file defines are no guess")
+{
+    Lab lab;
+    lab.use(std::make_shared<Engine>("tcp:9001@Elephant\n"));
+    Connection own{.id = 1, .server_port = 9001};
+    lab.inspector.inspect(own.client("xxxx", true));
+    REQUIRE(lab.verdicts.size() == 1);
+    CHECK(lab.verdicts[0].label.app == "Elephant");
+    CHECK(lab.verdicts[0].label.confidence == DPI_CONFIDENCE_RULE);
+    CHECK(Offload{.mode = Offload::Mode::elephants, .apps = {"Elephant"}}.takes(DPI_CLASSIFIED, lab.verdicts[0].label, {}));
 }
 
 TEST_CASE("dpi inspector: a cut copy is still looked at")
