@@ -64,6 +64,9 @@ json::object object(const FlowRecord& record)
     if (key.vlan[1] != EVNF_NO_VLAN) line["inner_vlan"] = key.vlan[1];
     if (!record.policy.empty()) line["policy"] = record.policy;
     if (!record.label.sni.empty()) line["sni"] = printable(record.label.sni);
+    if (!record.label.ja3_client.empty()) line["ja3_client"] = record.label.ja3_client;
+    if (!record.label.ja3_server.empty()) line["ja3_server"] = record.label.ja3_server;
+    if (const auto risks = risk_names(record.label.risk); !risks.empty()) line["risks"] = json::array(risks.begin(), risks.end());
     return line;
 }
 

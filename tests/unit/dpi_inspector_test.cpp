@@ -244,9 +244,9 @@ TEST_CASE("dpi inspector: flows that began before a reload finish on the protoco
 TEST_CASE("dpi inspector: ports of a protocol that protocols_file defines are no guess")
 {
     Lab lab;
-    lab.use(std::make_shared<Engine>("tcp:9001@Elephant\n"));
+    lab.use(std::make_shared<const Engines>("tcp:9001@Elephant\n", 1));
     Connection own{.id = 1, .server_port = 9001};
-    lab.inspector.inspect(own.client("xxxx", true));
+    lab.inspector.inspect(0, own.client("xxxx", true));
     REQUIRE(lab.verdicts.size() == 1);
     CHECK(lab.verdicts[0].label.app == "Elephant");
     CHECK(lab.verdicts[0].label.confidence == DPI_CONFIDENCE_RULE);
