@@ -112,17 +112,14 @@ Engine::~Engine()
     ndpi_exit_detection_module(module_);
 }
 
-/// `flow`, where there is one, rules out what nDPI has excluded by then.
-Label Engine::guess(const dpi_key& key, unsigned initiator, ndpi_flow_struct* flow) const
+Label Engine::guess(const dpi_key& key, unsigned initiator) const
 {
     const std::lock_guard lock{mutex_};
     const unsigned from = initiator & 1, to = from ^ 1;
     const bool v4 = Address::from(key.address[0]).is_v4();
-    // Of what has no ports nDPI would look at the packet last seen, which may be another flow's.
-    if (key.protocol != IPPROTO_TCP && key.protocol != IPPROTO_UDP) flow = nullptr;
     const auto ask = [&](bool by_address) {
         const auto host = [&](unsigned end) { return v4 && by_address ? ntohl(key.address[end].words[3]) : 0; };
-        return guess_v4(module_, flow, key.protocol, host(from), ntohs(key.port[from]), host(to), ntohs(key.port[to]));
+        return guess_v4(module_, nullptr, key.protocol, host(from), ntohs(key.port[from]), host(to), ntohs(key.port[to]));
     };
     const auto protocol = ask(true);
     if (protocol.app_protocol == NDPI_PROTOCOL_UNKNOWN) return {};
@@ -203,9 +200,16 @@ void Inspection::decide()
     protocol_ = {protocol.master_protocol, protocol.app_protocol, protocol.category};
 }
 
-Label Inspection::guess(const dpi_key& key, unsigned initiator) const
+Label Inspection::guess()
 {
-    return engine_->guess(key, initiator, flow_);
+    const std::lock_guard lock{engine_->mutex_};
+    const auto flow = *flow_; // giving up changes it, and allocates nothing
+    const auto protocol = protocol_;
+    decide();
+    auto label = describe();
+    *flow_ = flow;
+    protocol_ = protocol;
+    return label;
 }
 
 Label Inspection::describe() const

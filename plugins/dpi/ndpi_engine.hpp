@@ -61,8 +61,8 @@ public:
     /// The same, and the label; nothing where the engine is busy for so long.
     std::optional<Label> give_up_within(std::chrono::milliseconds patience);
     Label label() const;
-    /// What give_up() would say of a flow whose label is not known; leaves the state as it is.
-    Label guess(const dpi_key& key, unsigned initiator) const;
+    /// What give_up() and label() would say; leaves the state as it is.
+    Label guess();
 
 private:
     struct Protocol {
@@ -89,12 +89,11 @@ public:
     Engine& operator=(const Engine&) = delete;
 
     /// What the addresses and ports alone say, of a flow that opened in direction `initiator`.
-    Label guess(const dpi_key& key, unsigned initiator) const { return guess(key, initiator, nullptr); }
+    Label guess(const dpi_key& key, unsigned initiator) const;
     Vocabulary vocabulary() const;
 
 private:
     friend class Inspection;
-    Label guess(const dpi_key& key, unsigned initiator, ndpi_flow_struct* flow) const;
 
     mutable std::timed_mutex mutex_; // of all that follows
     static constexpr std::size_t kTail = 64; // nDPI reads past the end in places

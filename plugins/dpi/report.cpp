@@ -56,6 +56,14 @@ json::object report_flow(const dpi_flow& flow, dpi_head head, const Knowledge& k
     return object;
 }
 
+/// What fits a line.
+json::object in_brief(const json::object& flow)
+{
+    json::object brief;
+    for (const auto* key : {"proto", "src", "sport", "dst", "dport", "app", "state", "packets", "bytes", "sni"}) brief[key] = flow.at(key);
+    return brief;
+}
+
 /// Flows that are alive and flows that have ended, by what `name` makes of application and category.
 json::array report_totals(const FlowTable& table, const Inspector& inspector, const char* key,
                           const std::function<std::string(const std::string& app, const std::string& category)>& name)
@@ -109,7 +117,7 @@ json::array report_top(const FlowTable& table, const Inspector& inspector, std::
     });
     std::ranges::sort_heap(most, has_more);
     json::array flows;
-    for (const auto& [flow, head] : most) flows.push_back(report_flow(flow, head, knowledge(table, inspector, flow)));
+    for (const auto& [flow, head] : most) flows.push_back(in_brief(report_flow(flow, head, knowledge(table, inspector, flow))));
     return flows;
 }
 

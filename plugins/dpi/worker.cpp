@@ -90,7 +90,6 @@ bool Worker::take(const dpi_copy& copy, const Breadcrumbs& crumbs, Flow& taken)
     flow.gap |= (copy.flow_flags & DPI_FLOW_GAP) != 0;
     taken.gap = flow.gap;
     taken.inspection = std::move(flow.inspection);
-    taken.is_guessed = flow.guess != nullptr;
     return true;
 }
 
@@ -109,9 +108,8 @@ Worker::Finding Worker::dissect(Flow& flow, const dpi_copy& copy, std::span<cons
     if (finding.final) {
         flow.inspection->give_up();
         finding.label = flow.inspection->label();
-    } else if (!finding.label.known() && !flow.is_guessed) {
-        const unsigned initiator = copy.from_initiator ? copy.direction : copy.direction ^ 1u;
-        finding.guess = std::make_unique<Label>(flow.inspection->guess(copy.key, initiator));
+    } else if (!finding.label.known()) {
+        finding.guess = std::make_unique<Label>(flow.inspection->guess());
     }
     return finding;
 }
@@ -134,8 +132,7 @@ std::optional<Verdict> Worker::settle(std::uint64_t id, Flow& taken, Finding& fi
     if (found == flows_.end()) return std::nullopt;
     Flow& flow = found->second;
     flow.known.label = std::move(finding.label);
-    if (finding.final || flow.known.label.known()) flow.guess.reset();
-    if (finding.guess) flow.guess = std::move(finding.guess);
+    flow.guess = std::move(finding.guess);
     if (finding.final)
         flow.known.state = flow.known.label.known() ? DPI_CLASSIFIED : DPI_GAVE_UP;
     else

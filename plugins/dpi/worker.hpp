@@ -40,9 +40,8 @@ public:
     struct Flow {
         dpi_key key{};
         Knowledge known{DPI_INSPECTING, {}};
-        std::unique_ptr<Label> guess;           ///< while nothing else is known: what ports and addresses suggest
+        std::unique_ptr<Label> guess;           ///< while nothing else is known: what nDPI would say if nothing followed
         std::unique_ptr<Inspection> inspection; ///< null once there is a verdict, and while a packet is dissected
-        bool is_guessed = false;                ///< of what is being dissected: there is a guess
         bool gap = false;                       ///< a copy may be missing, or out of order
     };
     using Flows = std::unordered_map<std::uint64_t, Flow>; // by id
