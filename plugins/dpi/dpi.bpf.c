@@ -64,13 +64,12 @@ EVNF_STAGE(dpi, ctx, pkt)
 	struct dpi_key key = {};
 	__u32 direction = dpi_make_key(pkt, &key);
 	struct dpi_place place;
-	struct dpi_flow *flow;
+	struct dpi_flow *flow = dpi_find_or_open(ctx, pkt, &key, direction, &place) ? dpi_flow_at(&place) : NULL;
 
-	if (!dpi_find_or_open(ctx, pkt, &key, direction, &place) || place.way >= DPI_WAYS) {
+	if (!flow) {
 		count_untracked(pkt);
 		return EVNF_NEXT;
 	}
-	flow = &place.set->ways[place.way];
 	count(pkt, direction, flow);
 	hear(pkt, &place, direction);
 	if (dpi_wants_copy(pkt, flow)) {

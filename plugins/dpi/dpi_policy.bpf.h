@@ -40,7 +40,8 @@ __noinline int dpi_ask_for_risks(__u64 risks)
 		return 0;
 #pragma clang loop unroll(disable)
 	for (__u32 number = 1; number < DPI_MAX_POLICIES; number++) {
-		struct dpi_policy *policy = bpf_map_lookup_elem(&dpi_policies, &number);
+		__u32 key = number; /* what goes on the stack is no number that the verifier of 6.1 can count with */
+		struct dpi_policy *policy = bpf_map_lookup_elem(&dpi_policies, &key);
 
 		if (policy && policy->risks & risks && number < scratch->best)
 			scratch->best = number;

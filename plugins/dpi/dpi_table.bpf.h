@@ -61,6 +61,15 @@ static __always_inline struct dpi_set *dpi_set_at(__u32 index)
 	return bpf_map_lookup_elem(&dpi_table, &index);
 }
 
+/* NULL where that is no way. */
+static __always_inline struct dpi_flow *dpi_flow_at(const struct dpi_place *place)
+{
+	__u32 way = place->way;
+
+	barrier_var(way); /* the compiler knows the bound and would leave the test out, the verifier does not */
+	return way < DPI_WAYS ? &place->set->ways[way] : NULL;
+}
+
 /* Not of a set that may be claimed at any moment unless the head is read again afterwards. */
 static __always_inline dpi_head dpi_read_head(const struct dpi_set *set, __u32 way)
 {
