@@ -47,6 +47,7 @@ json::object report_flow(const dpi_flow& flow, dpi_head head, const Knowledge& k
         {"bytes", flow.bytes[0] + flow.bytes[1]},
         {"packets_out", flow.packets[from]},
         {"packets_back", flow.packets[to]},
+        {"copies", flow.copies},
         {"gap", (flow.flags & DPI_FLOW_GAP) != 0},
         {"ended", (head & DPI_ENDED) != 0},
     };
