@@ -26,7 +26,7 @@ struct Place {
     dpi_head read_head() const { return __atomic_load_n(&set->heads[way], __ATOMIC_ACQUIRE); }
 };
 
-/// Elements of dpi_table for so many flows: with all of them there, one in 3000 finds no room.
+/// Elements of dpi_table for so many flows: while that many begin, about one in 2000 finds both of its sets full.
 std::uint32_t sets_for(std::uint32_t max_flows);
 
 /// Draws the secret of the hash, where that was not done before.
