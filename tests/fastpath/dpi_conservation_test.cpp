@@ -17,6 +17,7 @@
 #include "shuffle_tc_bpf.skel.h"
 
 using namespace evnf::test;
+using namespace evnf::test::dpi_lab;
 using evnf::dpi::FlowEnd;
 
 namespace {
